@@ -1,0 +1,14 @@
+//! `widthwise`: a scripting host for research on wide neural networks.
+//!
+//! Each module may use only those above it in this list; nothing above [`script`] knows that the
+//! Rhai language exists.
+
+#![warn(missing_docs)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod error;
+pub mod interrupt;
+
+pub mod tensor;
+
+pub mod data;

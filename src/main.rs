@@ -1,0 +1,3 @@
+//! The `widthwise` program.
+
+fn main() {}
