@@ -11,4 +11,11 @@ pub mod interrupt;
 
 pub mod tensor;
 
+pub mod nn;
+pub mod parametrization;
+
+pub mod model;
+
+pub mod optim;
+
 pub mod data;

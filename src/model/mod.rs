@@ -1,0 +1,13 @@
+//! Models: networks with parameters. A model is always an ensemble of one or more members, which
+//! share the architecture and differ in seed.
+//!
+//! A folder of its own, since a model joins a network with a parametrization and is what trainers,
+//! metrics and probes all look at.
+
+mod explain;
+mod init;
+#[allow(clippy::module_inception)]
+mod model;
+
+pub use explain::{ExplainRow, explain};
+pub use model::{Model, ModelSettings, Parameter, SharedModel};

@@ -1,0 +1,354 @@
+//! The model: parameters with a leading member axis.
+
+use std::sync::{Arc, RwLock};
+
+use candle_core::{DType, Device, Tensor};
+use serde_json::{Value, json};
+
+use super::init::initial;
+use crate::error::{Error, Result};
+use crate::nn::{Network, Node, Param, ParamInfo, Plan, Sizes};
+use crate::parametrization::{OptimizerFamily, Parametrization, Scales};
+
+/// A model that a script, a trainer and probes look at together.
+pub type SharedModel = Arc<RwLock<Model>>;
+
+/// Input shape that a network is given until a stream says otherwise.
+const ASSUMED_INPUT: [usize; 3] = [3, 32, 32];
+/// Number of outputs that a network is given until a stream says otherwise.
+const ASSUMED_OUTPUTS: usize = 10;
+/// Examples that the network is run on at a time outside training.
+const EVAL_BATCH: usize = 256;
+
+/// One parameter of a model.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Path, shape, role and fans.
+    pub info: ParamInfo,
+    /// Value, `[members, shape…]`.
+    pub value: Tensor,
+    /// Forward multiplier.
+    pub multiplier: f64,
+}
+
+/// How a model is made.
+#[derive(Debug, Clone)]
+pub struct ModelSettings {
+    /// Seeds of the members.
+    pub seeds: Vec<u64>,
+    /// `F32` or `F64`.
+    pub dtype: DType,
+    /// Where it lives.
+    pub device: Device,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            seeds: vec![0],
+            dtype: DType::F32,
+            device: Device::Cpu,
+        }
+    }
+}
+
+/// A network with parameters, on a device: an ensemble of one or more members.
+#[derive(Debug)]
+pub struct Model {
+    network: Network,
+    parametrization: Arc<dyn Parametrization>,
+    settings: ModelSettings,
+    input: Vec<usize>,
+    sizes: Sizes,
+    nodes: Vec<Node>,
+    params: Vec<Parameter>,
+    eval: Option<Plan>,
+}
+
+impl Model {
+    /// A model with fresh parameters. Where the network leaves input shape or number of outputs to
+    /// the stream, 3×32×32 and 10 are assumed until [`Model::fit`] is told better.
+    ///
+    /// # Errors
+    /// If the network cannot be built, or the parametrization needs a function of width and the
+    /// network is none.
+    pub fn new(
+        network: Network,
+        parametrization: Arc<dyn Parametrization>,
+        settings: ModelSettings,
+    ) -> Result<Self> {
+        let input = network.input.clone().unwrap_or(ASSUMED_INPUT.to_vec());
+        let outputs = network.outputs.unwrap_or(ASSUMED_OUTPUTS);
+        Self::build(network, parametrization, settings, input, outputs)
+    }
+
+    fn build(
+        network: Network,
+        parametrization: Arc<dyn Parametrization>,
+        settings: ModelSettings,
+        input: Vec<usize>,
+        outputs: usize,
+    ) -> Result<Self> {
+        if settings.seeds.is_empty() {
+            return Err(Error::setting("a model needs at least one member"));
+        }
+        let base = parametrization.base_width();
+        if network.width.is_none() && parametrization.name() != "sp" {
+            return Err(Error::setting(format!(
+                "{} needs to know which sizes grow with width, but the network is not a function of width",
+                parametrization.name()
+            ))
+            .with_help("write |w| sequential([linear(w), relu(), linear(10)]) and give init the width"));
+        }
+        let (infos, output) = network.infos(outputs, &input, base)?;
+        let [outputs_made] = output[..] else {
+            return Err(Error::shape(format!(
+                "the network's output for an input of shape {input:?} has shape {output:?}, but must be one axis"
+            ))
+            .with_help("end with flatten() or a linear layer"));
+        };
+        if network.outputs.is_some_and(|wanted| wanted != outputs_made) {
+            return Err(Error::shape(format!(
+                "the network has {outputs_made} outputs, {outputs} were asked for"
+            )));
+        }
+        let sizes = Sizes {
+            width: network.width.unwrap_or(1),
+            outputs,
+        };
+        let nodes = network.nodes(sizes)?;
+        let params = infos
+            .into_iter()
+            .map(|info| {
+                let scales = parametrization.scales(&info, OptimizerFamily::Sgd);
+                let place = (settings.dtype, &settings.device);
+                let value = initial(scales.init, &info.path, &info.shape, &settings.seeds, place)?;
+                Ok(Parameter {
+                    info,
+                    value,
+                    multiplier: scales.multiplier,
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            network,
+            parametrization,
+            settings,
+            input,
+            sizes: Sizes {
+                outputs: outputs_made,
+                ..sizes
+            },
+            nodes,
+            params,
+            eval: None,
+        })
+    }
+
+    /// Fits the model to a stream's input shape and number of outputs. What the network leaves to
+    /// the stream is taken from it, and the parameters are made afresh for the new sizes (they
+    /// depend on seed and path alone).
+    ///
+    /// # Errors
+    /// If the network says otherwise: both shapes.
+    pub fn fit(&mut self, input: &[usize], outputs: usize) -> Result<()> {
+        let count = |shape: &[usize]| shape.iter().product::<usize>();
+        if self
+            .network
+            .input
+            .as_deref()
+            .is_some_and(|own| count(own) != count(input))
+        {
+            return Err(Error::shape(format!(
+                "{} takes inputs of shape {:?}, but the stream gives {input:?}",
+                self.network.name, self.input
+            ))
+            .with_help("leave the network's inputs to the stream, or give the same number"));
+        }
+        let free = self.network.input.is_none();
+        let new_input = if free {
+            input.to_vec()
+        } else {
+            self.input.clone()
+        };
+        if new_input != self.input || self.sizes.outputs != outputs {
+            let outputs = self.network.outputs.unwrap_or(outputs);
+            *self = Self::build(
+                self.network.clone(),
+                self.parametrization.clone(),
+                self.settings.clone(),
+                new_input,
+                outputs,
+            )?;
+        }
+        if self.sizes.outputs != outputs {
+            return Err(Error::shape(format!(
+                "{} has {} outputs, but the stream's targets need {outputs}",
+                self.network.name, self.sizes.outputs
+            )));
+        }
+        Ok(())
+    }
+
+    /// The network that the model is made of.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The parametrization.
+    pub fn parametrization(&self) -> &Arc<dyn Parametrization> {
+        &self.parametrization
+    }
+
+    /// The parameters in the order of the forward pass.
+    pub fn params(&self) -> &[Parameter] {
+        &self.params
+    }
+
+    /// Seeds of the members.
+    pub fn seeds(&self) -> &[u64] {
+        &self.settings.seeds
+    }
+
+    /// Number of members.
+    pub fn members(&self) -> usize {
+        self.settings.seeds.len()
+    }
+
+    /// Shape of one input.
+    pub fn input(&self) -> &[usize] {
+        &self.input
+    }
+
+    /// Number of outputs.
+    pub fn outputs(&self) -> usize {
+        self.sizes.outputs
+    }
+
+    /// Element type of the parameters.
+    pub fn dtype(&self) -> DType {
+        self.settings.dtype
+    }
+
+    /// Where the parameters are.
+    pub fn device(&self) -> &Device {
+        &self.settings.device
+    }
+
+    /// Number of parameters of one member.
+    pub fn param_count(&self) -> usize {
+        self.params
+            .iter()
+            .map(|p| p.info.shape.iter().product::<usize>())
+            .sum()
+    }
+
+    /// The scales of every parameter for an optimizer family.
+    pub fn scales(&self, family: OptimizerFamily) -> Vec<Scales> {
+        let scales = |p: &Parameter| self.parametrization.scales(&p.info, family);
+        self.params.iter().map(scales).collect()
+    }
+
+    /// The parameters as a pass receives them.
+    pub fn values(&self) -> Vec<Param<'_>> {
+        self.params
+            .iter()
+            .map(|p| Param {
+                value: &p.value,
+                multiplier: p.multiplier,
+            })
+            .collect()
+    }
+
+    /// A plan for training on batches of the given size.
+    ///
+    /// # Errors
+    /// If its buffers cannot be made.
+    pub fn plan(&self, batch: usize, gradients: bool) -> Result<Plan> {
+        Plan::new(
+            &self.nodes,
+            &self.input,
+            (self.members(), batch),
+            (self.settings.dtype, &self.settings.device),
+            gradients,
+        )
+    }
+
+    /// Shapes `inputs [points, …]` as the network takes them.
+    pub(crate) fn shaped(&self, inputs: &Tensor) -> Result<Tensor> {
+        let points = inputs.dims().first().copied().unwrap_or(0);
+        let dims = [&[points], self.input.as_slice()].concat();
+        if inputs.elem_count() != dims.iter().product::<usize>() {
+            return Err(Error::shape(format!(
+                "{} takes inputs of shape {:?}, got {:?}",
+                self.network.name,
+                self.input,
+                inputs.dims().get(1..).unwrap_or_default()
+            )));
+        }
+        Ok(inputs.reshape(dims)?)
+    }
+
+    /// Outputs for `inputs [points, …]`: `[members, points, outputs]` in the model's element type.
+    ///
+    /// # Errors
+    /// If the inputs do not fit the network.
+    pub fn predict(&mut self, inputs: &Tensor) -> Result<Tensor> {
+        self.walk(inputs, |plan| Ok(plan.output().copy()?))
+    }
+
+    /// The activation at `path` for `inputs [points, …]`: `[members, points, …]`. Paths are those of
+    /// layers, for instance `layers.0` (preactivations) and `layers.0.relu`.
+    ///
+    /// # Errors
+    /// If there is no such path, or the inputs do not fit.
+    pub fn activation(&mut self, path: &str, inputs: &Tensor) -> Result<Tensor> {
+        self.walk(inputs, |plan| match plan.activation(path) {
+            Some(tensor) => Ok(tensor.copy()?),
+            None => Err(Error::setting(format!(
+                "there is no activation `{path}`; there are {}",
+                plan.paths().collect::<Vec<_>>().join(", ")
+            ))),
+        })
+    }
+
+    /// Runs the network on all inputs in pieces, and joins what `take` reads after each along the
+    /// axis of the points.
+    fn walk(&mut self, inputs: &Tensor, take: impl Fn(&Plan) -> Result<Tensor>) -> Result<Tensor> {
+        let inputs = self.shaped(inputs)?;
+        let points = inputs.dims()[0];
+        let mut parts = Vec::new();
+        for start in (0..points).step_by(EVAL_BATCH) {
+            let size = EVAL_BATCH.min(points - start);
+            let plan = match self.eval.take() {
+                Some(plan) if plan.batch() == size => plan,
+                _ => self.plan(size, false)?,
+            };
+            plan.forward(&self.values(), &inputs.narrow(0, start, size)?)?;
+            parts.push(take(&plan)?);
+            self.eval = Some(plan);
+        }
+        if parts.is_empty() {
+            return Err(Error::shape("a model cannot be run on no inputs at all"));
+        }
+        Ok(Tensor::cat(&parts, 1)?)
+    }
+
+    /// The model for the record: network, parametrization, members, sizes.
+    pub fn record(&self) -> Value {
+        json!({
+            "network": self.network.record(self.sizes),
+            "width": self.network.width,
+            "input": self.input,
+            "outputs": self.sizes.outputs,
+            "parameters": self.param_count(),
+            "parametrization": {
+                "name": self.parametrization.name(),
+                "settings": self.parametrization.settings(),
+            },
+            "seeds": self.settings.seeds,
+            "dtype": self.settings.dtype.as_str(),
+            "device": format!("{:?}", self.settings.device.location()).to_lowercase(),
+        })
+    }
+}

@@ -1,0 +1,18 @@
+//! Networks: descriptions of an architecture at a width, holding no numbers.
+//!
+//! A [`Network`] is a function of width. Described at two widths it shows which dimensions grow,
+//! and from that the [`Role`] of every parameter follows. A [`Plan`] is a network compiled for a
+//! batch size: the order of operations and the buffers they write to.
+
+mod layer;
+pub mod layers;
+mod mlp;
+mod network;
+mod param;
+mod plan;
+
+pub use layer::{Layer, Param};
+pub use mlp::{Mlp, mlp};
+pub use network::{Description, Network, Node, Sizes};
+pub use param::{ParamInfo, ParamKind, ParamSpec, Role};
+pub use plan::Plan;

@@ -1,0 +1,271 @@
+//! The network: a tree of layers as a function of width.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::layer::Layer;
+use super::param::{ParamInfo, ParamKind, ParamSpec, Role};
+use crate::error::{Error, Result};
+
+/// What a network is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Width.
+    pub width: usize,
+    /// Number of outputs that the stream asks for.
+    pub outputs: usize,
+}
+
+/// One part of a network. The name is its part of the parameters' paths.
+#[derive(Debug, Clone)]
+pub enum Node {
+    /// A layer.
+    Layer {
+        /// Part of the path, for instance `readout` or `0`.
+        name: String,
+        /// The layer.
+        layer: Arc<dyn Layer>,
+    },
+    /// `x + multiplier · body(x)`.
+    Residual {
+        /// Part of the path.
+        name: String,
+        /// The branch.
+        body: Vec<Node>,
+        /// Factor of the branch.
+        multiplier: f64,
+    },
+}
+
+impl Node {
+    /// A layer under a name.
+    pub fn layer(name: impl Into<String>, layer: impl Layer + 'static) -> Self {
+        Self::Layer {
+            name: name.into(),
+            layer: Arc::new(layer),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Layer { name, .. } | Self::Residual { name, .. } => name,
+        }
+    }
+
+    /// The same part under another name.
+    pub fn named(mut self, new: impl Into<String>) -> Self {
+        match &mut self {
+            Self::Layer { name, .. } | Self::Residual { name, .. } => *name = new.into(),
+        }
+        self
+    }
+
+    fn settings(&self) -> Value {
+        match self {
+            Self::Layer { name, layer } => {
+                json!({ "name": name, "layer": layer.kind(), "settings": layer.settings() })
+            }
+            Self::Residual {
+                name,
+                body,
+                multiplier,
+            } => json!({
+                "name": name,
+                "layer": "residual",
+                "multiplier": multiplier,
+                "body": body.iter().map(Self::settings).collect::<Vec<_>>(),
+            }),
+        }
+    }
+}
+
+/// A network's parameters and output shape at one width, for one input shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Parameters with their whole paths, in the order of the forward pass.
+    pub params: Vec<ParamSpec>,
+    /// Shape of the output, without batch and member axes.
+    pub output: Vec<usize>,
+}
+
+type Build = dyn Fn(Sizes) -> Result<Vec<Node>> + Send + Sync;
+
+/// A description of an architecture at a width; holds no numbers.
+#[derive(Clone)]
+pub struct Network {
+    /// Name of the architecture, for instance `mlp`.
+    pub name: String,
+    /// Width; `None` for a network that was not given as a function of width.
+    pub width: Option<usize>,
+    /// Shape of one input, `None` if the stream decides.
+    pub input: Option<Vec<usize>>,
+    /// Number of outputs, `None` if the stream decides.
+    pub outputs: Option<usize>,
+    /// Settings for the record.
+    pub settings: Value,
+    build: Arc<Build>,
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({})", self.name, self.settings)
+    }
+}
+
+impl Network {
+    /// A network that `build` describes at any width.
+    pub fn new(
+        name: impl Into<String>,
+        width: Option<usize>,
+        settings: Value,
+        build: impl Fn(Sizes) -> Result<Vec<Node>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            width,
+            input: None,
+            outputs: None,
+            settings,
+            build: Arc::new(build),
+        }
+    }
+
+    /// The same architecture at another width.
+    pub fn at(&self, width: usize) -> Self {
+        let mut network = self.clone();
+        network.width = Some(width);
+        if let Some(settings) = network.settings.as_object_mut() {
+            settings.insert("width".into(), json!(width));
+        }
+        network
+    }
+
+    /// The layers at the given sizes.
+    ///
+    /// # Errors
+    /// If the architecture cannot be built at this width.
+    pub fn nodes(&self, sizes: Sizes) -> Result<Vec<Node>> {
+        (self.build)(sizes)
+    }
+
+    /// Parameters and output shape at the given sizes.
+    ///
+    /// # Errors
+    /// If a layer cannot take its input: the layer's path and the shapes.
+    pub fn describe(&self, sizes: Sizes, input: &[usize]) -> Result<Description> {
+        let mut params = Vec::new();
+        let output = describe(&self.nodes(sizes)?, "", input, &mut params)?;
+        Ok(Description { params, output })
+    }
+
+    /// The parameters with their roles, and the output shape. Roles and fans at the base width come
+    /// from describing the network at this width, at twice it, and at `base_width`.
+    ///
+    /// # Errors
+    /// If the network cannot be built at one of those widths, or its layers differ among them.
+    pub fn infos(
+        &self,
+        outputs: usize,
+        input: &[usize],
+        base_width: Option<usize>,
+    ) -> Result<(Vec<ParamInfo>, Vec<usize>)> {
+        let width = self.width.unwrap_or(1);
+        let at = |width| self.describe(Sizes { width, outputs }, input);
+        let here = at(width)?;
+        let wider = at(2 * width)?;
+        let base = at(base_width.unwrap_or(width))?;
+        for other in [&wider, &base] {
+            let paths =
+                |d: &Description| d.params.iter().map(|p| p.path.clone()).collect::<Vec<_>>();
+            if paths(&here) != paths(other) {
+                return Err(Error::setting(format!(
+                    "the network has other parameters at another width: {:?} and {:?}",
+                    paths(&here),
+                    paths(other)
+                ))
+                .with_help(
+                    "only the sizes of layers may depend on width, not their number or kind",
+                ));
+            }
+        }
+        let role = |i: usize| {
+            let (a, b) = (&here.params[i], &wider.params[i]);
+            Role::infer(a.kind, b.fan_in > a.fan_in, b.fan_out > a.fan_out)
+        };
+        let readout = (0..here.params.len()).rfind(|&i| role(i) == Role::OutputLike);
+        let readout_fan =
+            |d: &Description, otherwise| readout.map_or(otherwise, |i| d.params[i].fan_in);
+        let depth = here
+            .params
+            .iter()
+            .filter(|p| p.kind == ParamKind::Weight)
+            .count();
+        let infos = here.params.iter().zip(&base.params).enumerate();
+        let infos = infos.map(|(i, (p, b))| ParamInfo {
+            path: p.path.clone(),
+            shape: p.shape.clone(),
+            kind: p.kind,
+            role: role(i),
+            fan_in: p.fan_in,
+            fan_out: p.fan_out,
+            base_fan_in: b.fan_in,
+            base_fan_out: b.fan_out,
+            width: readout_fan(&here, width),
+            base_width: readout_fan(&base, base_width.unwrap_or(width)),
+            depth,
+            readout: wider.params[i].fan_in > p.fan_in && wider.params[i].fan_out == p.fan_out,
+        });
+        Ok((infos.collect(), here.output.clone()))
+    }
+
+    /// The network for the record: architecture, settings, layers.
+    pub fn record(&self, sizes: Sizes) -> Value {
+        let layers = self
+            .nodes(sizes)
+            .map(|nodes| nodes.iter().map(Node::settings).collect::<Vec<_>>())
+            .unwrap_or_default();
+        json!({ "architecture": self.name, "settings": self.settings, "layers": layers })
+    }
+}
+
+/// Joins a parent path and a name.
+pub(super) fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_string()
+    } else {
+        format!("{path}.{name}")
+    }
+}
+
+fn describe(
+    nodes: &[Node],
+    path: &str,
+    input: &[usize],
+    params: &mut Vec<ParamSpec>,
+) -> Result<Vec<usize>> {
+    let mut shape = input.to_vec();
+    for node in nodes {
+        let place = join(path, node.name());
+        match node {
+            Node::Layer { layer, .. } => {
+                let output = layer.output_shape(&shape).map_err(|e| e.at(&place))?;
+                params.extend(layer.params(&shape).into_iter().map(|mut p| {
+                    p.path = join(&place, &p.path);
+                    p
+                }));
+                shape = output;
+            }
+            Node::Residual { body, .. } => {
+                let output = describe(body, &place, &shape, params)?;
+                if output != shape {
+                    return Err(Error::shape(format!(
+                        "{place}: a residual branch must keep the shape, but takes {shape:?} to {output:?}"
+                    )));
+                }
+            }
+        }
+    }
+    Ok(shape)
+}

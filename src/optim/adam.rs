@@ -1,0 +1,75 @@
+//! Adam and AdamW.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Optimizer, PerMember, Update};
+use crate::error::Result;
+use crate::parametrization::OptimizerFamily;
+use crate::tensor::update;
+
+/// Adam (Kingma & Ba 2015), or AdamW (Loshchilov & Hutter 2019) where the weight decay is
+/// decoupled, with PyTorch's conventions.
+#[derive(Debug, Clone, Serialize)]
+pub struct Adam {
+    /// Learning rate.
+    pub lr: PerMember,
+    /// Decay of the first moment.
+    pub beta1: PerMember,
+    /// Decay of the second moment.
+    pub beta2: PerMember,
+    /// Added to the root of the second moment.
+    pub eps: PerMember,
+    /// Weight decay.
+    pub weight_decay: PerMember,
+    /// Whether this is AdamW: the weight shrinks by `lr · weight_decay`; otherwise the decay is
+    /// added to the gradient.
+    pub decoupled: bool,
+}
+
+impl Optimizer for Adam {
+    fn name(&self) -> &'static str {
+        if self.decoupled { "adamw" } else { "adam" }
+    }
+
+    fn family(&self) -> OptimizerFamily {
+        OptimizerFamily::Adam
+    }
+
+    fn lr(&self) -> &PerMember {
+        &self.lr
+    }
+
+    fn states(&self) -> &'static [&'static str] {
+        &["exp_avg", "exp_avg_sq"]
+    }
+
+    fn check(&self, members: usize) -> Result<()> {
+        self.lr.check("lr", members)?;
+        self.beta1.check("beta1", members)?;
+        self.beta2.check("beta2", members)?;
+        self.eps.check("eps", members)?;
+        self.weight_decay.check("weight_decay", members)
+    }
+
+    fn update(&self, u: Update<'_>) -> Result<()> {
+        let scalars: Vec<_> = (0..u.active.len())
+            .map(|member| {
+                u.active[member].then(|| update::Adam {
+                    lr: self.lr.of(member) * u.scales.lr * u.factor,
+                    beta1: self.beta1.of(member),
+                    beta2: self.beta2.of(member),
+                    eps: self.eps.of(member) * u.scales.eps,
+                    weight_decay: self.weight_decay.of(member) * u.scales.weight_decay,
+                    decoupled: self.decoupled,
+                    step: u.step,
+                })
+            })
+            .collect();
+        update::adam(u.param, u.grad, &u.state[0], &u.state[1], &scalars)
+    }
+
+    fn settings(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}

@@ -1,0 +1,69 @@
+//! Stochastic gradient descent with momentum.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Optimizer, PerMember, Update};
+use crate::error::Result;
+use crate::parametrization::OptimizerFamily;
+use crate::tensor::update;
+
+/// SGD as in PyTorch: `g += weight_decay · p; v = momentum · v + g; p −= lr · v` (with Nesterov,
+/// `p −= lr · (g + momentum · v)`).
+#[derive(Debug, Clone, Serialize)]
+pub struct Sgd {
+    /// Learning rate.
+    pub lr: PerMember,
+    /// Momentum.
+    pub momentum: PerMember,
+    /// Nesterov momentum.
+    pub nesterov: bool,
+    /// L2 penalty added to the gradient.
+    pub weight_decay: PerMember,
+}
+
+impl Optimizer for Sgd {
+    fn name(&self) -> &'static str {
+        "sgd"
+    }
+
+    fn family(&self) -> OptimizerFamily {
+        OptimizerFamily::Sgd
+    }
+
+    fn lr(&self) -> &PerMember {
+        &self.lr
+    }
+
+    fn states(&self) -> &'static [&'static str] {
+        if self.momentum.values().iter().all(|&m| m == 0.0) {
+            &[]
+        } else {
+            &["momentum"]
+        }
+    }
+
+    fn check(&self, members: usize) -> Result<()> {
+        self.lr.check("lr", members)?;
+        self.momentum.check("momentum", members)?;
+        self.weight_decay.check("weight_decay", members)
+    }
+
+    fn update(&self, u: Update<'_>) -> Result<()> {
+        let scalars: Vec<_> = (0..u.active.len())
+            .map(|member| {
+                u.active[member].then(|| update::Sgd {
+                    lr: self.lr.of(member) * u.scales.lr * u.factor,
+                    momentum: self.momentum.of(member),
+                    nesterov: self.nesterov,
+                    weight_decay: self.weight_decay.of(member) * u.scales.weight_decay,
+                })
+            })
+            .collect();
+        update::sgd(u.param, u.grad, u.state.first(), &scalars)
+    }
+
+    fn settings(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}

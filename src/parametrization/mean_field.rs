@@ -1,0 +1,78 @@
+//! Mean-field parametrization with a richness, as in *The Optimization Landscape of SGD Across the
+//! Feature Learning Strength* (arXiv 2410.04642).
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Init, OptimizerFamily, Parametrization, Scales};
+use crate::nn::{ParamInfo, ParamKind};
+
+/// Mean-field parametrization: every weight N(0, 1), hidden forward multiplier 1/√fan_in, readout
+/// multiplier 1/(γ₀ N), SGD learning rate γ₀² N for every parameter (N the width). γ₀ → 0 is lazy,
+/// γ₀ = 1 is muP, γ₀ ≫ 1 ultra-rich.
+#[derive(Debug, Clone, Serialize)]
+pub struct MeanField {
+    /// Richness γ₀.
+    pub gamma0: f64,
+}
+
+impl Default for MeanField {
+    fn default() -> Self {
+        Self { gamma0: 1.0 }
+    }
+}
+
+impl Parametrization for MeanField {
+    fn name(&self) -> &'static str {
+        "mean_field"
+    }
+
+    fn base_width(&self) -> Option<usize> {
+        None
+    }
+
+    fn scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales {
+        let (gamma, n) = (self.gamma0, param.width as f64);
+        let fan_in = param.fan_in as f64;
+        let (init, multiplier) = match param.kind {
+            ParamKind::Weight if param.readout => (Init::Normal(1.0), 1.0 / (gamma * fan_in)),
+            ParamKind::Weight => (Init::Normal(1.0), 1.0 / fan_in.sqrt()),
+            // with the learning rate γ₀² N this moves the output by Θ(1), like the other parameters
+            ParamKind::Bias if param.readout => (Init::Constant(0.0), 1.0 / (gamma * n.sqrt())),
+            ParamKind::Bias | ParamKind::Shift => (Init::Constant(0.0), 1.0),
+            ParamKind::Gain => (Init::Constant(1.0), 1.0),
+        };
+        let lr = match optimizer {
+            OptimizerFamily::Sgd => gamma * gamma * n,
+            OptimizerFamily::Adam => {
+                // outputs move by lr/γ₀ when lazy; when rich all layers share the growth
+                let richness = if gamma <= 1.0 {
+                    gamma
+                } else {
+                    gamma.powf(1.0 / param.depth.max(1) as f64)
+                };
+                let width = match param.kind {
+                    ParamKind::Weight if param.role == crate::nn::Role::Hidden => n.sqrt().recip(),
+                    ParamKind::Bias if param.readout => n.sqrt(),
+                    _ => 1.0,
+                };
+                richness * width
+            }
+        };
+        Scales {
+            init,
+            multiplier,
+            lr,
+            weight_decay: 1.0,
+            eps: 1.0,
+            source: match optimizer {
+                OptimizerFamily::Sgd => "mean field, 2410.04642: lr γ₀² N",
+                OptimizerFamily::Adam => "mean field, 2410.04642 and TP-V Table 9: Adam",
+            },
+        }
+    }
+
+    fn settings(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}

@@ -1,0 +1,108 @@
+//! Parametrizations: rules from a parameter's description to its scales. Pure tables, no tensors.
+//!
+//! A rule says, for each parameter and optimizer family, how it starts, with which factor it enters
+//! the forward pass, and by what its learning rate, weight decay and epsilon are multiplied.
+
+mod abc;
+mod initializer;
+mod mean_field;
+mod mup;
+mod ntp;
+mod sp;
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+
+pub use abc::{Abc, Exponents};
+pub use initializer::Initializer;
+pub use mean_field::MeanField;
+pub use mup::{Mup, WeightDecayRule};
+pub use ntp::Ntp;
+pub use sp::Sp;
+
+use crate::nn::ParamInfo;
+
+/// Families of optimizers that the tables distinguish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerFamily {
+    /// Updates proportional to the gradient: SGD with and without momentum.
+    Sgd,
+    /// Updates of a size that does not depend on the gradient's: Adam, AdamW.
+    Adam,
+}
+
+impl OptimizerFamily {
+    /// The name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sgd => "sgd",
+            Self::Adam => "adam",
+        }
+    }
+}
+
+/// How a parameter starts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// Normal with this standard deviation around 0.
+    Normal(f64),
+    /// Uniform with this standard deviation around 0.
+    Uniform(f64),
+    /// This value everywhere.
+    Constant(f64),
+}
+
+impl Init {
+    /// Standard deviation.
+    pub fn std(self) -> f64 {
+        match self {
+            Self::Normal(std) | Self::Uniform(std) => std,
+            Self::Constant(_) => 0.0,
+        }
+    }
+
+    /// The same distribution, `factor` times as wide (or a constant `factor` times as large).
+    pub fn scaled(self, factor: f64) -> Self {
+        match self {
+            Self::Normal(std) => Self::Normal(std * factor),
+            Self::Uniform(std) => Self::Uniform(std * factor),
+            Self::Constant(value) => Self::Constant(value * factor),
+        }
+    }
+}
+
+/// What a rule says about one parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Scales {
+    /// How it starts.
+    pub init: Init,
+    /// Factor of the parameter in the forward pass.
+    pub multiplier: f64,
+    /// Factor of the learning rate.
+    pub lr: f64,
+    /// Factor of the weight decay.
+    pub weight_decay: f64,
+    /// Factor of Adam's epsilon.
+    pub eps: f64,
+    /// The row of the table that this follows.
+    pub source: &'static str,
+}
+
+/// A rule from a parameter's description to its scales.
+pub trait Parametrization: Debug + Send + Sync {
+    /// Name in scripts, for instance `mup`.
+    fn name(&self) -> &'static str;
+
+    /// Width at which the rule leaves the learning rate as given; `None` if the rule looks at the
+    /// network's own sizes only.
+    fn base_width(&self) -> Option<usize>;
+
+    /// The scales of one parameter.
+    fn scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales;
+
+    /// Settings for the record.
+    fn settings(&self) -> serde_json::Value;
+}
