@@ -12,3 +12,8 @@ pub mod interrupt;
 pub mod tensor;
 
 pub mod data;
+
+// Fixtures from outside programs, for the unit tests.
+#[cfg(test)]
+#[path = "../tests/reference/mod.rs"]
+mod reference;
