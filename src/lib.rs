@@ -19,3 +19,8 @@ pub mod model;
 pub mod optim;
 
 pub mod data;
+
+// Fixtures from outside programs, for the unit tests.
+#[cfg(test)]
+#[path = "../tests/reference/mod.rs"]
+mod reference;

@@ -1,0 +1,7 @@
+#!/bin/sh
+# Writes every fixture again: PYTHON=python3 tests/reference/generate.sh
+set -eu
+cd "$(dirname "$0")"
+for generator in mup_training optimizers layers metrics; do
+    "${PYTHON:-python3}" "$generator.py"
+done
