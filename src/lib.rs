@@ -20,7 +20,10 @@ pub mod optim;
 
 pub mod data;
 
-// Fixtures from outside programs, for the unit tests.
+pub mod metrics;
+
+pub mod train;
+
 #[cfg(test)]
 #[path = "../tests/reference/mod.rs"]
 mod reference;

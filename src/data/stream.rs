@@ -42,6 +42,22 @@ pub struct Batch {
     pub labels: Labels,
 }
 
+impl Batch {
+    /// The `size` examples from `start` on.
+    ///
+    /// # Errors
+    /// If there are not so many.
+    pub fn narrow(&self, start: usize, size: usize) -> Result<Self> {
+        Ok(Self {
+            inputs: self.inputs.narrow(0, start, size)?,
+            labels: match &self.labels {
+                Labels::Classes(t) => Labels::Classes(t.narrow(0, start, size)?),
+                Labels::Values(t) => Labels::Values(t.narrow(0, start, size)?),
+            },
+        })
+    }
+}
+
 /// A source of examples. Example `position` is a pure function of the stream's settings (its seed
 /// among them) and `position`: it depends neither on what was asked for before nor on threads.
 pub trait Stream: Send + Sync {

@@ -9,6 +9,7 @@ use super::init::initial;
 use crate::error::{Error, Result};
 use crate::nn::{Network, Node, Param, ParamInfo, Plan, Sizes};
 use crate::parametrization::{OptimizerFamily, Parametrization, Scales};
+use crate::tensor::elementwise::copy_scaled;
 
 /// A model that a script, a trainer and probes look at together.
 pub type SharedModel = Arc<RwLock<Model>>;
@@ -203,6 +204,29 @@ impl Model {
     /// The parameters in the order of the forward pass.
     pub fn params(&self) -> &[Parameter] {
         &self.params
+    }
+
+    /// Replaces the values of one parameter, `[members, shape…]` of any float type.
+    ///
+    /// # Errors
+    /// If there is no such parameter (the paths there are), or the shape differs (both shapes).
+    pub fn set_param(&mut self, path: &str, value: &Tensor) -> Result<()> {
+        let Some(param) = self.params.iter().find(|p| p.info.path == path) else {
+            let paths: Vec<_> = self.params.iter().map(|p| p.info.path.as_str()).collect();
+            return Err(Error::setting(format!(
+                "there is no parameter `{path}`; there are {}",
+                paths.join(", ")
+            )));
+        };
+        if param.value.dims() != value.dims() {
+            return Err(Error::shape(format!(
+                "{path} has shape {:?}, the given value {:?}",
+                param.value.dims(),
+                value.dims()
+            )));
+        }
+        let value = value.to_dtype(self.settings.dtype)?.contiguous()?;
+        copy_scaled(&param.value, &value, 1.0)
     }
 
     /// Seeds of the members.

@@ -31,6 +31,14 @@ pub enum Schedule {
         /// Factor of one reduction.
         gamma: f64,
     },
+    /// `gamma` to the power of the number of entries of `at` that are not after the step, as
+    /// PyTorch's `MultiStepLR`.
+    MultiStep {
+        /// Steps of the reductions.
+        at: Vec<u64>,
+        /// Factor of one reduction.
+        gamma: f64,
+    },
     /// The caller of the training loop says the factor.
     Custom,
 }
@@ -39,7 +47,7 @@ impl Schedule {
     /// The factor at a step, counted from 0; `None` if the caller decides.
     pub fn factor(&self, step: u64) -> Option<f64> {
         let warm = |warmup: u64| (step + 1) as f64 / warmup as f64;
-        Some(match *self {
+        Some(match self.clone() {
             Self::Constant => 1.0,
             Self::Linear { warmup } if step < warmup => warm(warmup),
             Self::Linear { .. } => 1.0,
@@ -54,6 +62,9 @@ impl Schedule {
                 floor + (1.0 - floor) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
             }
             Self::Step { every, gamma } => gamma.powf((step / every.max(1)) as f64),
+            Self::MultiStep { at, gamma } => {
+                gamma.powf(at.iter().filter(|&&at| at <= step).count() as f64)
+            }
             Self::Custom => return None,
         })
     }

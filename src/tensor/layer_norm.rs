@@ -7,7 +7,6 @@ use super::elem::{Elem, dispatch, read, write};
 use crate::error::{Error, Result};
 
 struct Sizes {
-    members: usize,
     shared_input: bool,
     rows: usize,
     features: usize,
@@ -24,7 +23,6 @@ fn sizes(x: &Tensor, gain: &Tensor) -> Result<Sizes> {
         )));
     }
     Ok(Sizes {
-        members,
         shared_input: lead == 1,
         rows: x.elem_count() / (lead * features).max(1),
         features,
@@ -149,14 +147,6 @@ pub fn backward(
     }))))
 }
 
-impl Sizes {
-    /// Number of rows over all members.
-    #[cfg(test)]
-    fn total_rows(&self) -> usize {
-        self.members * self.rows
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,7 +158,6 @@ mod tests {
         let x = Tensor::new(&[[[1f64, 2., 3., 6.], [0., 0., 0., 4.]]], &cpu)?;
         let gain = Tensor::new(&[[1f64, 1., 1., 1.], [2., 2., 2., 2.]], &cpu)?;
         let bias = Tensor::new(&[[0f64, 0., 0., 0.], [1., 1., 1., 1.]], &cpu)?;
-        assert_eq!(sizes(&x, &gain)?.total_rows(), 4);
         let y = Tensor::zeros((2, 2, 4), candle_core::DType::F64, &cpu)?;
         forward(&y, &x, (&gain, 1.0), (&bias, 1.0), 0.0)?;
         let y = y.to_vec3::<f64>()?;

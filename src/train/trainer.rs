@@ -1,0 +1,488 @@
+//! The trainer: model, optimizer and stream, which takes steps.
+
+use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
+
+use candle_core::Tensor;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::progress::Progress;
+use super::{Clip, Divergence, Loss, Record, When};
+use crate::data::{Batch, Labels, Stream};
+use crate::error::{Error, Result};
+use crate::interrupt;
+use crate::metrics::{Average, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse};
+use crate::model::{Model, SharedModel};
+use crate::nn::Plan;
+use crate::optim::{Optimizer, Schedule, Update};
+use crate::parametrization::Scales;
+use crate::tensor::elementwise::squared_norms;
+
+/// Updates after which a parameter that never had a gradient is named. More than one, because a
+/// readout that starts at zero rightly gives the layers below none at first.
+const GRADIENT_CHECK: u64 = 3;
+
+/// Something measured during training at chosen steps.
+#[derive(Debug, Clone, Serialize)]
+pub enum Probe {
+    /// Loss and accuracy of each member and of the ensemble (mean of outputs) on the test set, and
+    /// if wanted the outputs themselves.
+    Test {
+        /// At which steps.
+        when: When,
+        /// Whether [`Record::predictions`] keeps the outputs.
+        keep: bool,
+    },
+    /// Measured by the caller's [`Hooks::probe`].
+    Custom {
+        /// Name in the record.
+        name: String,
+        /// At which steps.
+        when: When,
+    },
+}
+
+/// How a trainer trains.
+#[derive(Debug, Clone, Serialize)]
+pub struct TrainerSettings {
+    /// Loss; `None` is the usual one for the stream's targets.
+    pub loss: Option<Loss>,
+    /// Examples per step.
+    pub batch: usize,
+    /// Learning-rate schedule.
+    pub schedule: Schedule,
+    /// Gradient clipping.
+    pub clip: Clip,
+    /// Probes.
+    pub probes: Vec<Probe>,
+    /// Test examples used by probes; `None` for all.
+    pub test_points: Option<usize>,
+}
+
+impl Default for TrainerSettings {
+    fn default() -> Self {
+        Self {
+            loss: None,
+            batch: 128,
+            schedule: Schedule::Constant,
+            clip: Clip::None,
+            probes: Vec::new(),
+            test_points: None,
+        }
+    }
+}
+
+/// What the caller of the training loop contributes to it.
+pub trait Hooks {
+    /// The factor of the learning rate at a step, for [`Schedule::Custom`].
+    ///
+    /// # Errors
+    /// Stops the run.
+    fn lr_factor(&mut self, step: u64) -> Result<f64>;
+
+    /// The value of a [`Probe::Custom`].
+    ///
+    /// # Errors
+    /// Stops the run.
+    fn probe(&mut self, name: &str, step: u64, model: &SharedModel) -> Result<Value>;
+
+    /// Called after every step.
+    fn progress(&mut self, progress: Progress);
+
+    /// Something that the user should know and that does not stop the run.
+    fn warn(&mut self, message: &str);
+}
+
+/// Hooks that do nothing, for trainers without custom parts.
+#[derive(Debug, Clone, Copy)]
+pub struct NoHooks;
+
+impl Hooks for NoHooks {
+    fn lr_factor(&mut self, _step: u64) -> Result<f64> {
+        Ok(1.0)
+    }
+    fn probe(&mut self, _name: &str, _step: u64, _model: &SharedModel) -> Result<Value> {
+        Ok(Value::Null)
+    }
+    fn progress(&mut self, _progress: Progress) {}
+    fn warn(&mut self, _message: &str) {}
+}
+
+/// Why a run of steps ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunEnd {
+    /// All steps were done.
+    Done,
+    /// The user asked to stop; everything up to the last step is kept.
+    Interrupted,
+    /// No member is left that has not diverged.
+    AllDiverged,
+}
+
+/// A model, an optimizer and a stream.
+pub struct Trainer {
+    model: SharedModel,
+    optimizer: Arc<dyn Optimizer>,
+    stream: Arc<dyn Stream>,
+    settings: TrainerSettings,
+    loss: Loss,
+    scales: Vec<Scales>,
+    plan: Plan,
+    grads: Vec<Tensor>,
+    states: Vec<Vec<Tensor>>,
+    received: Vec<bool>,
+    step: u64,
+    last_loss: Vec<Option<f64>>,
+    active: Vec<bool>,
+    next: Option<(u64, Result<Batch>)>,
+    probed: Option<u64>,
+    record: Record,
+}
+
+impl std::fmt::Debug for Trainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Trainer(step {}, {:?})", self.step, self.optimizer)
+    }
+}
+
+fn read(model: &SharedModel) -> RwLockReadGuard<'_, Model> {
+    model.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(model: &SharedModel) -> RwLockWriteGuard<'_, Model> {
+    model.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Trainer {
+    /// A trainer at step 0. The model is fitted to the stream's inputs and targets.
+    ///
+    /// # Errors
+    /// If network and stream, or per-member scalars and members, do not fit, or the loss does not
+    /// suit the targets.
+    pub fn new(
+        model: SharedModel,
+        optimizer: Arc<dyn Optimizer>,
+        stream: Arc<dyn Stream>,
+        settings: TrainerSettings,
+    ) -> Result<Self> {
+        if settings.batch == 0 {
+            return Err(Error::setting("batch must be at least 1"));
+        }
+        let loss = settings.loss.unwrap_or(Loss::usual(stream.targets()));
+        if loss == Loss::CrossEntropy && Loss::usual(stream.targets()) != loss {
+            return Err(Error::setting(format!(
+                "cross_entropy needs class labels, but {} has real targets",
+                stream.name()
+            ))
+            .with_help("use loss: \"mse\" with this stream"));
+        }
+        write(&model).fit(stream.input_shape(), stream.targets().outputs())?;
+        let guard = read(&model);
+        optimizer.check(guard.members())?;
+        let plan = guard.plan(settings.batch, true)?;
+        let zeros = |t: &Tensor| t.zeros_like();
+        let values = || guard.params().iter().map(|p| &p.value);
+        let grads = values()
+            .map(zeros)
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        let states = values()
+            .map(|p| optimizer.states().iter().map(|_| zeros(p)).collect())
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        let record = Record::new(json!({
+            "model": guard.record(),
+            "optimizer": { "name": optimizer.name(), "settings": optimizer.settings() },
+            "stream": { "name": stream.name(), "settings": stream.settings() },
+            "loss": loss.name(),
+            "training": settings,
+        }));
+        let (members, params) = (guard.members(), grads.len());
+        let scales = guard.scales(optimizer.family());
+        drop(guard);
+        Ok(Self {
+            model,
+            optimizer,
+            stream,
+            settings,
+            loss,
+            scales,
+            plan,
+            grads,
+            states,
+            received: vec![false; params],
+            step: 0,
+            last_loss: vec![None; members],
+            active: vec![true; members],
+            next: None,
+            probed: None,
+            record,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &SharedModel {
+        &self.model
+    }
+
+    /// The optimizer.
+    pub fn optimizer(&self) -> &Arc<dyn Optimizer> {
+        &self.optimizer
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> &Arc<dyn Stream> {
+        &self.stream
+    }
+
+    /// The loss that is minimised.
+    pub fn loss(&self) -> Loss {
+        self.loss
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The record.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The record, to be given a file before the first step.
+    pub fn record_mut(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
+    /// Which members have not diverged.
+    pub fn active(&self) -> &[bool] {
+        &self.active
+    }
+
+    /// Gradients of the last step, `[members, …]` each, in the order of the parameters.
+    pub fn grads(&self) -> &[Tensor] {
+        &self.grads
+    }
+
+    /// Paths of the parameters that have received no gradient other than 0 so far.
+    pub fn without_gradient(&self) -> Vec<String> {
+        let model = read(&self.model);
+        let missing = model.params().iter().zip(&self.received);
+        missing
+            .filter(|(_, received)| !**received)
+            .map(|(p, _)| p.info.path.clone())
+            .collect()
+    }
+
+    /// Takes `steps` steps, measuring probes when they are due (before the update of their step,
+    /// and once more at the end if that step is due).
+    ///
+    /// # Errors
+    /// If the stream ends, the record cannot be written, or a hook fails. Everything up to the last
+    /// whole step is kept.
+    pub fn run(&mut self, steps: u64, hooks: &mut dyn Hooks) -> Result<RunEnd> {
+        let start = Instant::now();
+        let mut end = RunEnd::Done;
+        for done in 0..steps {
+            if interrupt::requested() {
+                end = RunEnd::Interrupted;
+                break;
+            }
+            self.measure(hooks)?;
+            let loss = self.advance(hooks)?;
+            hooks.progress(Progress {
+                done: done + 1,
+                total: steps,
+                loss,
+            });
+            if !self.active.contains(&true) {
+                end = RunEnd::AllDiverged;
+                break;
+            }
+        }
+        if end == RunEnd::Done {
+            self.measure(hooks)?;
+        }
+        let status = match end {
+            RunEnd::Done => "done",
+            RunEnd::Interrupted => "interrupted",
+            RunEnd::AllDiverged => "all members diverged",
+        };
+        self.record
+            .end(status, self.step, start.elapsed().as_secs_f64())?;
+        Ok(end)
+    }
+
+    /// Measures the probes that are due at the present step, once.
+    fn measure(&mut self, hooks: &mut dyn Hooks) -> Result<()> {
+        if self.probed == Some(self.step) {
+            return Ok(());
+        }
+        self.probed = Some(self.step);
+        for probe in self.settings.probes.clone() {
+            match probe {
+                Probe::Test { when, keep } if when.due(self.step) => self.test(keep)?,
+                Probe::Custom { name, when } if when.due(self.step) => {
+                    let value = hooks.probe(&name, self.step, &self.model)?;
+                    self.record.probed(&name, self.step, value)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The first `test_points` examples of the test set.
+    ///
+    /// # Errors
+    /// If the stream's test set cannot be had.
+    pub fn test_batch(&self) -> Result<Batch> {
+        let test = self.stream.test_set()?;
+        let all = test.inputs.dims().first().copied().unwrap_or(0);
+        let size = self.settings.test_points.unwrap_or(all).min(all);
+        test.narrow(0, size)
+    }
+
+    fn test(&mut self, keep: bool) -> Result<()> {
+        let test = self.test_batch()?;
+        let outputs = write(&self.model).predict(&test.inputs)?;
+        let mut values = vec![(
+            "test_loss".to_string(),
+            self.loss.evaluate(&outputs, &test.labels, None)?,
+        )];
+        let classes = matches!(test.labels, Labels::Classes(_));
+        if classes {
+            values.push(("test_accuracy".into(), accuracy(&outputs, &test.labels)?));
+        }
+        // an ensemble needs a member that has not diverged
+        if self.active.contains(&true) {
+            let loss = match self.loss {
+                Loss::CrossEntropy => {
+                    ensemble_cross_entropy(&outputs, &test.labels, Average::Logits)?
+                }
+                Loss::Mse => ensemble_mse(&outputs, &test.labels)?,
+            };
+            values.push(("ensemble_test_loss".into(), vec![loss.value]));
+            if classes {
+                let right = ensemble_accuracy(&outputs, &test.labels, Average::Logits)?;
+                values.push(("ensemble_test_accuracy".into(), vec![right.value]));
+            }
+        }
+        self.record.measured("test", self.step, &values)?;
+        if keep {
+            self.record.predictions.insert(self.step, outputs);
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self) -> Result<Batch> {
+        let position = self.step * self.settings.batch as u64;
+        match self.next.take() {
+            Some((at, batch)) if at == position => batch,
+            _ => self.stream.batch(position, self.settings.batch),
+        }
+    }
+
+    /// One step: the mean loss of the members that have not diverged.
+    fn advance(&mut self, hooks: &mut dyn Hooks) -> Result<f64> {
+        let batch = self.batch()?;
+        let factor = match self.settings.schedule.factor(self.step) {
+            Some(factor) => factor,
+            None => hooks.lr_factor(self.step)?,
+        };
+        let size = self.settings.batch;
+        let position = (self.step + 1) * size as u64;
+        let stream = self.stream.clone();
+        // the next batch is made while this one is trained on
+        let (losses, next) = rayon::join(
+            || self.update(&batch, factor),
+            || stream.batch(position, size),
+        );
+        self.next = Some((position, next));
+        let losses = losses?;
+        self.record.train(self.step, &losses, factor)?;
+        self.note_divergence(&losses, hooks)?;
+        self.step += 1;
+        if self.step == GRADIENT_CHECK {
+            self.name_missing_gradients(hooks)?;
+        }
+        let finite = || losses.iter().filter(|l| l.is_finite());
+        Ok(finite().sum::<f64>() / finite().count() as f64)
+    }
+
+    /// Forward, backward, clipping and update on one batch: each member's loss before the update.
+    fn update(&mut self, batch: &Batch, factor: f64) -> Result<Vec<f64>> {
+        let model = read(&self.model);
+        let values = model.values();
+        self.plan.forward(&values, &model.shaped(&batch.inputs)?)?;
+        let gradient = self.plan.output_gradient();
+        let losses = self
+            .loss
+            .evaluate(self.plan.output(), &batch.labels, gradient)?;
+        let active: Vec<bool> = (losses.iter().zip(&self.active))
+            .map(|(loss, active)| *active && loss.is_finite())
+            .collect();
+        self.plan.backward(&values, &self.grads)?;
+        self.settings.clip.apply(&self.grads)?;
+        if self.step < GRADIENT_CHECK {
+            for (grad, received) in self.grads.iter().zip(&mut self.received) {
+                *received |= squared_norms(grad)?.iter().any(|&norm| norm != 0.0);
+            }
+        }
+        for (i, param) in model.params().iter().enumerate() {
+            let update = Update {
+                param: &param.value,
+                grad: &self.grads[i],
+                state: &self.states[i],
+                scales: &self.scales[i],
+                factor,
+                active: &active,
+                step: self.step + 1,
+            };
+            self.optimizer
+                .update(update)
+                .map_err(|e| e.at(&param.info.path))?;
+        }
+        Ok(losses)
+    }
+
+    fn note_divergence(&mut self, losses: &[f64], hooks: &mut dyn Hooks) -> Result<()> {
+        let seeds = read(&self.model).seeds().to_vec();
+        for (member, &loss) in losses.iter().enumerate() {
+            if loss.is_finite() {
+                self.last_loss[member] = Some(loss);
+            } else if std::mem::replace(&mut self.active[member], false) {
+                let divergence = Divergence {
+                    step: self.step,
+                    member,
+                    seed: seeds[member],
+                    loss,
+                    last_finite: self.last_loss[member],
+                };
+                self.record.diverged(divergence)?;
+                let last = divergence
+                    .last_finite
+                    .map_or("there was no finite value".into(), |v| {
+                        format!("last finite value {v:.4}")
+                    });
+                hooks.warn(&format!(
+                    "member {member} (seed {}) diverged at step {}: loss {loss}, {last}",
+                    seeds[member], self.step
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn name_missing_gradients(&mut self, hooks: &mut dyn Hooks) -> Result<()> {
+        let missing = self.without_gradient();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        hooks.warn(&format!(
+            "no gradient in the first {GRADIENT_CHECK} steps for {}",
+            missing.join(", ")
+        ));
+        self.record.note("no_gradient", &json!(missing))
+    }
+}
