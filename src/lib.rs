@@ -13,6 +13,8 @@ pub mod tensor;
 
 pub mod data;
 
+pub mod metrics;
+
 // Fixtures from outside programs, for the unit tests.
 #[cfg(test)]
 #[path = "../tests/reference/mod.rs"]
