@@ -1,0 +1,37 @@
+//! What is measured on trained networks: losses, ensembles, agreement between widths and members,
+//! bias–variance decompositions, loss curves, and the statistics that summarise them.
+//!
+//! Logits have shape `[members, points, outputs]`, in `f32` or `f64` and on any device; everything
+//! is computed in `f64` on the CPU. A member with a logit that is not finite has *diverged*: its own
+//! values are NaN, and means over members leave it out and say so (`count`, `excluded`). When no
+//! member is left, that is an error.
+
+pub mod agreement;
+pub mod curve;
+pub mod decomposition;
+pub mod ensemble;
+pub mod ensemble_size;
+pub mod loss;
+mod outputs;
+pub mod pair;
+pub mod stats;
+#[cfg(test)]
+mod testing;
+
+pub use agreement::{
+    Agreement, SquaredBias, agreement, agreement_within, ensemble_agreement, squared_bias,
+};
+pub use curve::{deviation_onset, loss_deviation, smooth_log_time};
+pub use decomposition::{
+    CrossEntropyDecomposition, MseDecomposition, cross_entropy_decomposition, mse_decomposition,
+};
+pub use ensemble::{
+    Average, EnsembleValue, ensemble_accuracy, ensemble_cross_entropy, ensemble_logits,
+    ensemble_mse,
+};
+pub use ensemble_size::{EnsembleSizes, cross_entropy_by_ensemble_size, mse_by_ensemble_size};
+pub use loss::{
+    accuracy, cross_entropy, cross_entropy_per_point, margin, mse, mse_per_point, true_class_logit,
+};
+pub use pair::{Measure, Pair};
+pub use stats::{LinearFit, Summary};
