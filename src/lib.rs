@@ -24,6 +24,8 @@ pub mod metrics;
 
 pub mod train;
 
+pub mod plot;
+
 #[cfg(test)]
 #[path = "../tests/reference/mod.rs"]
 mod reference;
