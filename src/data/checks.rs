@@ -2,6 +2,10 @@
 
 use crate::error::{Error, Result};
 
+/// The most examples in a batch or a made-up test set: enough for any use, and few enough that
+/// indices to them fit in memory.
+pub(crate) const MOST: u64 = 1 << 24;
+
 /// Refuses a number outside `low ..= high` (`high` may be infinite) and everything not finite.
 pub(crate) fn number(stream: &str, key: &str, value: f64, low: f64, high: f64) -> Result<()> {
     if value.is_finite() && (low..=high).contains(&value) {
@@ -40,9 +44,9 @@ pub(crate) fn positions(
     len: Option<u64>,
     positions: Option<u64>,
 ) -> Result<()> {
-    if size == 0 {
+    if !(1..=MOST).contains(&(size as u64)) {
         return Err(Error::setting(format!(
-            "{stream}: a batch must hold at least 1 example, got 0"
+            "{stream}: a batch must hold between 1 and {MOST} examples, got {size}"
         )));
     }
     let end = start.checked_add(size as u64).ok_or_else(|| {
@@ -100,7 +104,11 @@ mod tests {
             "s ends after 20 examples (10 × 2 epochs), but 4 more were asked for at position 17"
         );
         assert!(positions("s", u64::MAX, 4, None, None).is_err());
-        assert!(positions("s", 0, 0, None, None).is_err());
+        assert_eq!(
+            positions("s", 0, 0, None, None).unwrap_err().message,
+            "s: a batch must hold between 1 and 16777216 examples, got 0"
+        );
+        assert!(positions("s", 0, usize::MAX, None, None).is_err());
         assert!(positions("s", 1 << 60, 4, None, None).is_ok());
     }
 }

@@ -317,6 +317,10 @@ mod tests {
                 ),
             ),
             (
+                FileSettings::default(),
+                "`folder` of cifar10 must be the folder with its files, got nothing".to_string(),
+            ),
+            (
                 FileSettings {
                     epochs: Some(0),
                     ..base.clone()

@@ -56,8 +56,13 @@ impl FileSettings {
         }
     }
 
-    /// Refuses zero epochs and zero examples, before anything is read.
+    /// Refuses no folder, zero epochs and zero examples, before anything is read.
     pub(crate) fn check(&self, stream: &str) -> Result<()> {
+        if self.folder.as_os_str().is_empty() {
+            return Err(Error::setting(format!(
+                "`folder` of {stream} must be the folder with its files, got nothing"
+            )));
+        }
         checks::count(stream, "epochs", self.epochs.unwrap_or(1), 1, u64::MAX)?;
         for (key, value) in [("limit", self.limit), ("test_size", self.test_size)] {
             checks::count(stream, key, value.unwrap_or(1) as u64, 1, u64::MAX)?;

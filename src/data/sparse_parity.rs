@@ -62,7 +62,7 @@ impl SparseParity {
         let s = &settings;
         checks::count(NAME, "inputs", s.inputs as u64, 1, 1 << 24)?;
         checks::count(NAME, "k", s.k as u64, 1, s.inputs as u64)?;
-        checks::count(NAME, "test_size", s.test_size as u64, 1, u64::MAX)?;
+        checks::count(NAME, "test_size", s.test_size as u64, 1, checks::MOST)?;
         let key = Key::new(s.seed).label(NAME).label("coordinates");
         let chosen = &key.rng().permutation(s.inputs)[..s.k];
         let mut coordinates: Vec<usize> = chosen.iter().map(|&i| i as usize).collect();

@@ -1,12 +1,20 @@
 //! `synthetic_images`: an endless stream of procedural images.
 //!
 //! What it is for: online width studies with nothing to download, where features matter. Measured
-//! with the default settings, seed 7, batch 128, one pass, SGD with momentum 0.9 in PyTorch; test
-//! accuracy on 4,000 images (`tests/reference/data/synthetic_images.py` repeats it):
+//! with the default settings and seed 7 in PyTorch: batch 128, one pass, SGD with momentum 0.9 at
+//! the learning rate that is best up to step 2,000; cross-entropy (accuracy) on 4,096 test images.
+//! The networks are ReLU MLPs with three weight layers. `tests/reference/data/synthetic_images.py`
+//! repeats it.
 //!
-//! MEASURED
+//! | after this many steps | 250 | 500 | 1,000 | 2,000 | 4,000 |
+//! | --- | --- | --- | --- | --- | --- |
+//! | softmax regression, lr 0.0005 | 2.094 (22.6 %) | 2.054 (23.4 %) | 2.040 (23.9 %) | 2.019 (25.5 %) | 2.016 (26.2 %) |
+//! | width 64, lr 0.02 | 1.836 (31.8 %) | 1.587 (41.8 %) | 1.366 (49.6 %) | 1.200 (55.6 %) | 1.103 (59.8 %) |
+//! | width 128, lr 0.02 | 1.752 (35.7 %) | 1.499 (45.3 %) | 1.267 (53.6 %) | 1.072 (61.1 %) | 0.964 (65.1 %) |
+//! | width 256, lr 0.02 | 1.708 (38.2 %) | 1.479 (45.4 %) | 1.198 (55.1 %) | 1.011 (63.2 %) | 0.866 (67.7 %) |
+//! | width 512, lr 0.02 | 1.705 (38.3 %) | 1.437 (47.1 %) | 1.205 (55.7 %) | 0.975 (64.0 %) | 0.846 (69.6 %) |
 //!
-//! A batch of 128 takes about 1 ms on two cores.
+//! A batch of 128 takes about 1 ms in release on two cores (110,000 to 150,000 images a second).
 
 mod render;
 
@@ -78,7 +86,7 @@ impl SyntheticImages {
     pub fn new(settings: SyntheticImagesSettings) -> Result<Self> {
         let s = &settings;
         checks::count(NAME, "classes", s.classes as u64, 2, CLASSES as u64)?;
-        checks::count(NAME, "test_size", s.test_size as u64, 1, u64::MAX)?;
+        checks::count(NAME, "test_size", s.test_size as u64, 1, checks::MOST)?;
         checks::number(NAME, "noise", s.noise, 0.0, 1.0)?;
         checks::number(NAME, "colour_cue", s.colour_cue, 0.0, 1.0)?;
         checks::number(NAME, "jitter", s.jitter, 0.0, 16.0)?;
@@ -268,7 +276,7 @@ mod tests {
                     test_size: 0,
                     ..base.clone()
                 },
-                "`test_size` of synthetic_images must be at least 1, got 0",
+                "`test_size` of synthetic_images must be between 1 and 16777216, got 0",
             ),
         ] {
             assert_eq!(SyntheticImages::new(settings).unwrap_err().message, message);

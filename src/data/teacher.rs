@@ -156,7 +156,7 @@ impl Teacher {
             checks::count(NAME, key, value as u64, 1, 1 << 16)?;
         }
         checks::count(NAME, "depth", s.depth as u64, 1, 8)?;
-        checks::count(NAME, "test_size", s.test_size as u64, 1, u64::MAX)?;
+        checks::count(NAME, "test_size", s.test_size as u64, 1, checks::MOST)?;
         checks::number(NAME, "noise", s.noise, 0.0, f64::INFINITY)?;
 
         let key = Key::new(s.teacher_seed.unwrap_or(s.seed)).label(NAME);
