@@ -35,7 +35,9 @@ impl Key {
     pub fn fold(mut self, number: u64) -> Self {
         for (i, lane) in self.0.iter_mut().enumerate() {
             let salt = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(2 * i as u64 + 1);
-            *lane = mix(lane.rotate_left(23).wrapping_add(mix(number.wrapping_add(salt))));
+            *lane = mix(lane
+                .rotate_left(23)
+                .wrapping_add(mix(number.wrapping_add(salt))));
         }
         let [a, b, c, d] = self.0;
         self.0 = [a ^ mix(d), b ^ mix(a), c ^ mix(b), d ^ mix(c)];
