@@ -147,7 +147,8 @@ struct Raw {
 impl Raw {
     fn new(engine: &Engine, info: &FuncInfo) -> Option<Self> {
         let m = info.metadata;
-        if m.access == FnAccess::Private || m.name.starts_with("anon$") {
+        if m.access == FnAccess::Private || m.name.starts_with("anon$") || m.name.starts_with("__")
+        {
             return None;
         }
         let params: Vec<(String, String)> = m

@@ -4,11 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rhai::{AST, Dynamic, Engine, EvalAltResult, OptimizationLevel, Scope};
+use rhai::{
+    AST, Dynamic, Engine, EvalAltResult, ImmutableString, Module, OptimizationLevel, Position,
+    Scope, Shared, Stmt,
+};
 
 use super::api::{self, Registry};
 use super::docs::DocTable;
+use super::error::raise_at;
+use super::modules::Modules;
+use super::scoping;
 use super::session::Session;
+use super::sources::PROMPT;
 use crate::error::{Error, Result};
 
 /// Stack of the thread that evaluates scripts, in bytes; virtual memory only. A script call needs
@@ -31,8 +38,10 @@ pub struct HostSettings {
     pub device: String,
     /// At a prompt, not in a script.
     pub interactive: bool,
-    /// Say nothing on stdout (`--json`).
-    pub quiet: bool,
+    /// Print to stderr, because stdout carries the answer (`--json`).
+    pub print_to_stderr: bool,
+    /// Modules given as text, by import path.
+    pub modules: BTreeMap<String, String>,
 }
 
 /// A script error with the texts needed to show it.
@@ -40,8 +49,6 @@ pub struct HostSettings {
 pub struct ScriptError {
     /// Rhai's error: the position, the call chain, and often a [`HostError`](super::HostError).
     pub error: Box<EvalAltResult>,
-    /// Source texts by name: files, `std/…` modules, prompt cells.
-    pub sources: Arc<BTreeMap<String, String>>,
     /// Name of the text that was run.
     pub source: String,
 }
@@ -59,15 +66,28 @@ pub struct Host {
     engine: Arc<Engine>,
     session: Arc<Session>,
     docs: DocTable,
+    prompt: Prompt,
+}
+
+/// What persists between the cells of the prompt.
+#[derive(Default)]
+struct Prompt {
     scope: Scope<'static>,
     functions: AST,
-    cells: usize,
-    sources: BTreeMap<String, String>,
+    imports: Vec<Stmt>,
+}
+
+/// What an evaluation leaves behind.
+struct Outcome {
+    functions: AST,
+    imports: Vec<Stmt>,
+    modules: Vec<(ImmutableString, Shared<Module>)>,
+    result: std::result::Result<Dynamic, Box<EvalAltResult>>,
 }
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Host({} cells)", self.cells)
+        write!(f, "Host({:?})", self.session.settings)
     }
 }
 
@@ -89,7 +109,9 @@ impl Host {
         let mut engine = Engine::new();
         configure(&mut engine);
         engine.set_default_tag(Dynamic::from(session.clone()));
+        engine.set_module_resolver(Modules::new(session.clone()));
         super::error::register(&mut engine);
+        super::scoping::register(&mut engine);
         let mut registry = Registry::new(&mut engine);
         api::register(&mut registry);
         more(&mut registry);
@@ -99,10 +121,7 @@ impl Host {
             engine: Arc::new(engine),
             session,
             docs,
-            scope: Scope::new(),
-            functions: AST::empty(),
-            cells: 0,
-            sources: BTreeMap::new(),
+            prompt: Prompt::default(),
         })
     }
 
@@ -111,7 +130,7 @@ impl Host {
         &self.docs
     }
 
-    /// Settings, permissions and folders.
+    /// Settings, permissions, folders and source texts.
     pub fn session(&self) -> &Arc<Session> {
         &self.session
     }
@@ -123,7 +142,23 @@ impl Host {
 
     /// The variables of the prompt.
     pub fn scope(&self) -> &Scope<'static> {
-        &self.scope
+        &self.prompt.scope
+    }
+
+    /// The variables of the prompt, to set (`ans`) or remove one.
+    pub fn scope_mut(&mut self) -> &mut Scope<'static> {
+        &mut self.prompt.scope
+    }
+
+    /// The functions that prompt cells have defined.
+    pub fn prompt_functions(&self) -> &AST {
+        &self.prompt.functions
+    }
+
+    /// Forgets what prompt cells have defined.
+    pub fn reset(&mut self) {
+        self.prompt = Prompt::default();
+        self.session.sources.forget_cells();
     }
 
     /// Runs a script file.
@@ -132,63 +167,119 @@ impl Host {
     /// When the file cannot be read, or the script's error.
     pub fn run_file(&mut self, path: &Path) -> std::result::Result<Dynamic, ScriptError> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            let error = super::error::raise_at(rhai::Position::NONE, Error::io(path, &e));
-            self.error(error, &name)
+        let text = std::fs::read_to_string(path).map_err(|e| ScriptError {
+            error: raise_at(Position::NONE, Error::io(path, &e)),
+            source: name.clone(),
         })?;
         self.session.set_script(Some(path.to_path_buf()));
-        let mut scope = Scope::new();
-        let (value, _) = self.eval(&name, &text, &mut scope, &AST::empty())?;
-        Ok(value)
+        self.run_text(&name, &text)
     }
 
-    /// Evaluates one cell of the prompt; variables and functions persist.
+    /// Runs a script given as text; `name` stands for it in messages.
+    ///
+    /// # Errors
+    /// The script's error.
+    pub fn run_text(
+        &mut self,
+        name: &str,
+        text: &str,
+    ) -> std::result::Result<Dynamic, ScriptError> {
+        let text = blank_shebang(text);
+        self.session.sources.insert(name, &text);
+        let outcome = self.evaluate(name, &text, &mut Prompt::default());
+        outcome.and_then(|o| o.result).map_err(|error| ScriptError {
+            error,
+            source: name.to_string(),
+        })
+    }
+
+    /// Evaluates one cell of the prompt; variables, functions, constants and imports persist.
     ///
     /// # Errors
     /// The cell's error; what it had done before stays.
     pub fn eval_cell(&mut self, text: &str) -> std::result::Result<Dynamic, ScriptError> {
-        self.cells += 1;
-        let name = format!("repl[{}]", self.cells);
-        let mut scope = std::mem::take(&mut self.scope);
-        let lib = self.functions.clone();
-        let result = self.eval(&name, text, &mut scope, &lib);
-        self.scope = scope;
-        let (value, ast) = result?;
-        self.functions = lib.merge(&ast.clone_functions_only());
-        Ok(value)
+        if !self.session.sources.has_room(text.lines().count() + 1) {
+            // functions of older cells keep working, only their texts are gone from messages
+            self.session.sources.forget_cells();
+        }
+        let blank = self.session.sources.add_cell(text);
+        let mut prompt = std::mem::take(&mut self.prompt);
+        let outcome = self.evaluate(PROMPT, &format!("{blank}{text}"), &mut prompt);
+        self.prompt = prompt;
+        let result = outcome.and_then(|o| {
+            self.prompt.functions = o.functions;
+            self.prompt.imports.extend(o.imports);
+            if let Some(engine) = Arc::get_mut(&mut self.engine) {
+                // known to the parser of later cells, and found by their functions
+                for (alias, module) in o.modules {
+                    engine.register_static_module(alias, module);
+                }
+            }
+            o.result
+        });
+        result.map_err(|error| ScriptError {
+            error,
+            source: PROMPT.to_string(),
+        })
     }
 
-    fn eval(
-        &mut self,
+    fn evaluate(
+        &self,
         name: &str,
         text: &str,
-        scope: &mut Scope<'static>,
-        lib: &AST,
-    ) -> std::result::Result<(Dynamic, AST), ScriptError> {
-        let text = blank_shebang(text);
-        self.sources.insert(name.to_string(), text.clone());
+        prompt: &mut Prompt,
+    ) -> std::result::Result<Outcome, Box<EvalAltResult>> {
         crate::interrupt::clear();
         self.session.set_engine(Some(self.engine.clone()));
-        let engine = self.engine.clone();
-        let result = on_big_stack(|| {
-            let mut ast = engine.compile_with_scope(scope, &text)?;
-            ast.set_source(name);
-            let mut all = lib.merge(&ast);
-            all.set_source(name);
-            let value = engine.eval_ast_with_scope::<Dynamic>(scope, &all)?;
-            Ok((value, ast))
-        });
+        let outcome = on_big_stack(|| evaluate(&self.engine, name, text, prompt));
         self.session.set_engine(None);
-        result.map_err(|e| self.error(e, name))
+        outcome
+    }
+}
+
+/// Compiles and runs a text with what earlier cells left.
+fn evaluate(
+    engine: &Engine,
+    name: &str,
+    text: &str,
+    prompt: &mut Prompt,
+) -> std::result::Result<Outcome, Box<EvalAltResult>> {
+    let scope = &mut prompt.scope;
+    let ast = engine.compile_with_scope(scope, text)?;
+    let mut functions = prompt.functions.merge(&ast.clone_functions_only());
+    functions.set_source(name);
+    let imports = scoping::literal_imports(&ast);
+    let all_imports = [prompt.imports.as_slice(), imports.as_slice()].concat();
+    let (lib, constants) = scoping::bind(engine, &functions, &all_imports)?;
+    if let Some(mut constants) = constants.as_ref().and_then(|c| c.write().ok()) {
+        // constants of earlier cells
+        let earlier = scope.iter().filter(|(_, constant, _)| *constant);
+        constants.extend(earlier.map(|(name, _, value)| (name.into(), value)));
     }
 
-    fn error(&self, error: Box<EvalAltResult>, source: &str) -> ScriptError {
-        ScriptError {
-            error,
-            sources: Arc::new(self.sources.clone()),
-            source: source.to_string(),
-        }
-    }
+    let mut global = engine.new_global_runtime_state();
+    global.source = Some(name.into());
+    global.lib.push(lib.into());
+    global.constants = constants;
+    #[allow(
+        deprecated,
+        reason = "the only way to see imports and constants afterwards"
+    )]
+    let result = engine.eval_statements_raw(
+        &mut global,
+        &mut rhai::Caches::new(),
+        scope,
+        ast.statements(),
+    );
+    Ok(Outcome {
+        functions,
+        imports,
+        modules: global
+            .scan_imports_raw()
+            .map(|(alias, module)| (alias.clone(), module.clone()))
+            .collect(),
+        result,
+    })
 }
 
 /// Language options and limits, the same in every build profile.
@@ -228,8 +319,8 @@ fn on_big_stack<T: Send>(
             Ok(thread) => thread
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(e) => Err(super::error::raise_at(
-                rhai::Position::NONE,
+            Err(e) => Err(raise_at(
+                Position::NONE,
                 Error::other(format!("cannot start the script's thread: {e}")),
             )),
         }

@@ -8,9 +8,12 @@ pub mod callback;
 pub mod docs;
 pub mod error;
 pub mod host;
+pub mod modules;
 pub mod names;
 pub mod options;
+pub mod scoping;
 pub mod session;
+pub mod sources;
 
 pub use callback::StoredFn;
 pub use error::{HostError, OrRaise, RhaiResultOf, raise};

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use rhai::{Engine, NativeCallContext};
 
 use super::host::HostSettings;
+use super::sources::Sources;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The state of one host that native functions may use.
@@ -15,6 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Session {
     /// The settings the host was made with.
     pub settings: HostSettings,
+    /// The texts that error positions refer to.
+    pub sources: Sources,
     /// Names that `param` has been asked for.
     pub(crate) asked: Mutex<BTreeSet<String>>,
     script: RwLock<Option<PathBuf>>,
@@ -41,6 +44,7 @@ impl Session {
     pub fn new(settings: HostSettings) -> Self {
         Self {
             settings,
+            sources: Sources::default(),
             asked: Mutex::default(),
             script: RwLock::default(),
             engine: RwLock::default(),

@@ -15,6 +15,21 @@ pub fn register(registry: &mut Registry) {
 #[allow(missing_docs, reason = "the comments are the script reference")]
 #[export_module]
 mod functions {
+    use super::*;
+
+    /// Ends the script with an error, which `try … catch` can take; unlike `throw`, the error has
+    /// a kind (`other`) and a message like those of the host's functions.
+    ///
+    /// ```rhai
+    /// let said = "";
+    /// try { fail("widths must grow"); } catch (e) { said = e.message; }
+    /// said        // → "widths must grow"
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn fail(ctx: NativeCallContext, message: &str) -> RhaiResultOf<()> {
+        Err(raise(&ctx, Error::other(message)))
+    }
+
     /// The setting given on the command line as `--set name=value`, or `default` when it is not
     /// given.
     ///
@@ -30,7 +45,7 @@ mod functions {
         let session = session(&ctx).or_raise(&ctx)?;
         match session.setting(name) {
             None => Ok(default),
-            Some(text) => super::parse_as(text, &default)
+            Some(text) => parse_as(text, &default)
                 .map_err(|e| raise(&ctx, e.at(format_args!("--set {name}={text}")))),
         }
     }

@@ -124,6 +124,7 @@
 //! [`callback::call`]: super::callback::call
 
 pub mod general;
+pub mod study;
 
 use std::collections::BTreeMap;
 
@@ -187,4 +188,5 @@ impl<'a> Registry<'a> {
 /// Registers every area. One line per file.
 pub fn register(registry: &mut Registry) {
     general::register(registry);
+    study::register(registry);
 }
