@@ -26,6 +26,8 @@ pub mod train;
 
 pub mod plot;
 
+pub mod script;
+
 #[cfg(test)]
 #[path = "../tests/reference/mod.rs"]
 mod reference;

@@ -1,0 +1,118 @@
+//! Settings from the command line.
+
+use rhai::plugin::*;
+
+use super::Registry;
+use crate::error::Error;
+use crate::script::options::{FromScript, Values};
+use crate::script::{OrRaise, RhaiResultOf, raise, session};
+
+/// Registers `param`.
+pub fn register(registry: &mut Registry) {
+    registry.global(rhai::exported_module!(functions));
+}
+
+#[allow(missing_docs, reason = "the comments are the script reference")]
+#[export_module]
+mod functions {
+    use super::*;
+
+    /// Ends the script with an error, which `try … catch` can take; unlike `throw`, the error has
+    /// a kind (`other`) and a message like those of the host's functions.
+    ///
+    /// ```rhai
+    /// let said = "";
+    /// try { fail("widths must grow"); } catch (e) { said = e.message; }
+    /// said        // → "widths must grow"
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn fail(ctx: NativeCallContext, message: &str) -> RhaiResultOf<()> {
+        Err(raise(&ctx, Error::other(message)))
+    }
+
+    /// The setting given on the command line as `--set name=value`, or `default` when it is not
+    /// given.
+    ///
+    /// The value has the type of the default: integer, float (an integer is taken), bool, string,
+    /// or an array of these, written `[32, 64]` or `32,64`. A value of another type is an error, and
+    /// so is a `--set` of a name that the script never asks for.
+    ///
+    /// ```rhai
+    /// param("widths", [64, 128])     // → [64, 128]
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn param(ctx: NativeCallContext, name: &str, default: Dynamic) -> RhaiResultOf<Dynamic> {
+        let session = session(&ctx).or_raise(&ctx)?;
+        match session.setting(name) {
+            None => Ok(default),
+            Some(text) => parse_as(text, &default)
+                .map_err(|e| raise(&ctx, e.at(format_args!("--set {name}={text}")))),
+        }
+    }
+}
+
+/// Reads `text` as a value of the type that `default` has.
+fn parse_as(text: &str, default: &Dynamic) -> Result<Dynamic, Error> {
+    let text = text.trim();
+    let wrong = |words: &str| Error::setting(format!("expected {words}, found `{text}`"));
+    if default.is_int() {
+        text.parse::<i64>()
+            .map(Dynamic::from)
+            .map_err(|_| wrong(&i64::words()))
+    } else if default.is_float() {
+        text.parse::<f64>()
+            .map(Dynamic::from)
+            .map_err(|_| wrong(&f64::words()))
+    } else if default.is_bool() {
+        text.parse::<bool>()
+            .map(Dynamic::from)
+            .map_err(|_| wrong(&bool::words()))
+    } else if default.is_string() {
+        Ok(unquote(text).to_string().into())
+    } else if let Ok(array) = default.as_array_ref() {
+        let inner = text
+            .strip_prefix('[')
+            .and_then(|t| t.strip_suffix(']'))
+            .unwrap_or(text);
+        // a float among the defaults makes all of them floats
+        let model = array
+            .iter()
+            .find(|v| v.is_float())
+            .or_else(|| array.first())
+            .cloned();
+        let items = inner.split(',').map(str::trim).filter(|t| !t.is_empty());
+        let items: Result<Vec<Dynamic>, Error> = items
+            .map(|item| match &model {
+                Some(model) => parse_as(item, model),
+                None => Ok(guess(item)),
+            })
+            .collect();
+        Ok(items?.into())
+    } else if default.is_unit() {
+        Ok(guess(text))
+    } else {
+        Err(Error::setting(format!(
+            "a default of type {} cannot be set from the command line",
+            Values::type_name(default)
+        )))
+    }
+}
+
+/// A value without a default to say its type.
+fn guess(text: &str) -> Dynamic {
+    if let Ok(i) = text.parse::<i64>() {
+        i.into()
+    } else if let Ok(x) = text.parse::<f64>() {
+        x.into()
+    } else if let Ok(b) = text.parse::<bool>() {
+        b.into()
+    } else {
+        unquote(text).to_string().into()
+    }
+}
+
+fn unquote(text: &str) -> &str {
+    text.strip_prefix('"')
+        .and_then(|t| t.strip_suffix('"'))
+        .unwrap_or(text)
+}

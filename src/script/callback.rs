@@ -1,0 +1,96 @@
+//! Script functions kept by host values and called later.
+
+use std::fmt;
+use std::sync::Arc;
+
+#[allow(
+    deprecated,
+    reason = "Rhai marks the stored context as volatile, the version is pinned"
+)]
+use rhai::NativeCallContextStore;
+use rhai::{Dynamic, FnPtr, FuncArgs, NativeCallContext};
+
+use super::error::stash;
+use super::session::{Session, session};
+use crate::error::{Error, Result};
+
+/// A script function with the surroundings it was made in; may outlive the call that received it
+/// (a learning-rate schedule in a trainer, `|w| mlp(..)` in a network).
+///
+/// Calls work while the host evaluates something, on any thread. The core sees only a closure:
+/// `let f = StoredFn::new(&ctx, fn_ptr)?; Schedule::custom(move |step| f.call((step as i64,)))`.
+#[derive(Clone)]
+pub struct StoredFn {
+    pointer: FnPtr,
+    #[allow(deprecated, reason = "see the import")]
+    context: NativeCallContextStore,
+    session: Arc<Session>,
+}
+
+impl fmt::Debug for StoredFn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoredFn({})", self.pointer.fn_name())
+    }
+}
+
+impl StoredFn {
+    /// Keeps a function together with its surroundings.
+    ///
+    /// # Errors
+    /// When the engine is not one of ours.
+    #[allow(deprecated, reason = "see the import")]
+    pub fn new(ctx: &NativeCallContext, pointer: FnPtr) -> Result<Self> {
+        Ok(Self {
+            pointer,
+            context: ctx.store_data(),
+            session: session(ctx)?,
+        })
+    }
+
+    /// The function pointer itself.
+    pub fn pointer(&self) -> &FnPtr {
+        &self.pointer
+    }
+
+    /// Calls the function and casts what it returns; an integer is taken where `T` is `f64`.
+    ///
+    /// # Errors
+    /// The script's error (given back unchanged by [`raise`](super::raise)), or a result of
+    /// another type.
+    #[allow(deprecated, reason = "see the import")]
+    pub fn call<T: Clone + Send + Sync + 'static>(&self, args: impl FuncArgs) -> Result<T> {
+        let engine = self.session.engine()?;
+        let context = self.context.create_context(&engine);
+        call(&context, &self.pointer, args)
+    }
+}
+
+/// Calls a script function at once, within the native call `ctx`; an integer is taken where `T`
+/// is `f64`.
+///
+/// # Errors
+/// The script's error (given back unchanged by [`raise`](super::raise)), or a result of another
+/// type.
+pub fn call<T: Clone + Send + Sync + 'static>(
+    ctx: &NativeCallContext,
+    pointer: &FnPtr,
+    args: impl FuncArgs,
+) -> Result<T> {
+    let value: Dynamic = pointer.call_within_context(ctx, args).map_err(stash)?;
+    let found = ctx.engine().map_type_name(value.type_name()).to_string();
+    let value = match value.as_int() {
+        Ok(i) if std::any::TypeId::of::<T>() == std::any::TypeId::of::<f64>() => {
+            Dynamic::from(i as f64)
+        }
+        _ => value,
+    };
+    value.try_cast::<T>().ok_or_else(|| {
+        let wanted = ctx
+            .engine()
+            .map_type_name(std::any::type_name::<T>())
+            .to_string();
+        Error::setting(format!(
+            "the function must return {wanted}, but returned {found}"
+        ))
+    })
+}

@@ -1,0 +1,21 @@
+//! The host of the Rhai language: engine, settings, modules, permissions, diagnostics.
+//!
+//! [`host::Host`] runs scripts and prompt cells; [`api`] holds the functions scripts can call and
+//! starts with the pattern that every binding follows.
+
+pub mod api;
+pub mod callback;
+pub mod docs;
+pub mod error;
+pub mod host;
+pub mod modules;
+pub mod names;
+pub mod options;
+pub mod scoping;
+pub mod session;
+pub mod sources;
+
+pub use callback::StoredFn;
+pub use error::{HostError, OrRaise, RhaiResultOf, raise};
+pub use host::{Host, HostSettings};
+pub use session::{Session, session};
