@@ -1,5 +1,38 @@
 //! Streams: sources of batches that are pure functions of (seed, position).
+//!
+//! | source | examples |
+//! | --- | --- |
+//! | [`SyntheticImages`] | endless procedural 3×32×32 images of ten classes |
+//! | [`Teacher`] | endless regression on a random fixed network's outputs |
+//! | [`SparseParity`] | endless parity of a few hidden coordinates |
+//! | [`Mnist`] | MNIST and Fashion-MNIST from idx files |
+//! | [`Cifar10`] | CIFAR-10 from its binary batches |
+//! | [`FromTensors`] | the caller's own arrays |
 
+mod bytes;
+mod checks;
+mod cifar10;
+mod describe;
+mod files;
+mod from_tensors;
+mod generate;
+mod idx;
+mod mnist;
+mod order;
+mod sparse_parity;
 mod stream;
+mod synthetic_images;
+mod teacher;
+mod test_set;
+#[cfg(test)]
+mod testing;
 
+pub use cifar10::Cifar10;
+pub use describe::describe;
+pub use files::FileSettings;
+pub use from_tensors::{FromTensors, FromTensorsSettings};
+pub use mnist::{Mnist, MnistKind};
+pub use sparse_parity::{SparseParity, SparseParitySettings};
 pub use stream::{Batch, Labels, Stream, Targets};
+pub use synthetic_images::{SYNTHETIC_IMAGE_CLASSES, SyntheticImages, SyntheticImagesSettings};
+pub use teacher::{Teacher, TeacherActivation, TeacherSettings};

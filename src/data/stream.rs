@@ -44,6 +44,8 @@ pub struct Batch {
 
 /// A source of examples. Example `position` is a pure function of the stream's settings (its seed
 /// among them) and `position`: it depends neither on what was asked for before nor on threads.
+// no stream is empty, so `is_empty` would say nothing
+#[allow(clippy::len_without_is_empty)]
 pub trait Stream: Send + Sync {
     /// Name of the constructor, for instance `synthetic_images`.
     fn name(&self) -> &str;

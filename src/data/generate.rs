@@ -1,0 +1,89 @@
+//! Making the examples of a batch in parallel, each from its own position.
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use super::stream::{Batch, Labels};
+use crate::error::{Error, Result};
+
+/// Zeros, or an error where memory for them cannot be had.
+fn zeros<T: Copy + Default>(size: usize, each: usize) -> Result<Vec<T>> {
+    let mut zeros = Vec::new();
+    let count = size.checked_mul(each);
+    match count.map(|count| zeros.try_reserve_exact(count)) {
+        Some(Ok(())) => zeros.resize(size * each, T::default()),
+        _ => {
+            return Err(Error::other(format!(
+                "not enough memory for {size} examples of {each} numbers"
+            ))
+            .with_help("a smaller batch or `test_size` needs less"));
+        }
+    }
+    Ok(zeros)
+}
+
+/// Makes `size` examples with `f(index, input, target)`, where `input` has `inputs` numbers and
+/// `target` has `targets`; both are zero on entry. Threads share the examples, never one example.
+fn fill<T: Copy + Default + Send>(
+    size: usize,
+    inputs: usize,
+    targets: usize,
+    f: impl Fn(usize, &mut [f32], &mut [T]) + Sync,
+) -> Result<(Vec<f32>, Vec<T>)> {
+    let mut x = zeros(size, inputs)?;
+    let mut y = zeros(size, targets)?;
+    x.par_chunks_exact_mut(inputs)
+        .zip(y.par_chunks_exact_mut(targets))
+        .enumerate()
+        .for_each(|(i, (x, y))| f(i, x, y));
+    Ok((x, y))
+}
+
+fn with_batch_axis(size: usize, shape: &[usize]) -> Vec<usize> {
+    std::iter::once(size).chain(shape.iter().copied()).collect()
+}
+
+/// A batch of classified examples: `f(index, input)` fills the input and gives its class.
+pub(crate) fn classes(
+    size: usize,
+    shape: &[usize],
+    f: impl Fn(usize, &mut [f32]) -> u32 + Sync,
+) -> Result<Batch> {
+    let inputs = shape.iter().product();
+    let (x, y) = fill(size, inputs, 1, |i, x, y: &mut [u32]| y[0] = f(i, x))?;
+    Ok(Batch {
+        inputs: Tensor::from_vec(x, with_batch_axis(size, shape), &Device::Cpu)?,
+        labels: Labels::Classes(Tensor::from_vec(y, size, &Device::Cpu)?),
+    })
+}
+
+/// A batch of examples with real targets: `f(index, input, target)` fills both.
+pub(crate) fn values(
+    size: usize,
+    shape: &[usize],
+    outputs: usize,
+    f: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+) -> Result<Batch> {
+    let inputs = shape.iter().product();
+    let (x, y) = fill(size, inputs, outputs, f)?;
+    Ok(Batch {
+        inputs: Tensor::from_vec(x, with_batch_axis(size, shape), &Device::Cpu)?,
+        labels: Labels::Values(Tensor::from_vec(y, (size, outputs), &Device::Cpu)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_large_a_batch_is_an_error() {
+        for (size, shape) in [(usize::MAX, 2), (1 << 24, 1 << 36)] {
+            let error = classes(size, &[shape], |_, _| 0).unwrap_err();
+            assert_eq!(
+                error.message,
+                format!("not enough memory for {size} examples of {shape} numbers")
+            );
+        }
+    }
+}
