@@ -35,4 +35,4 @@ pub use mnist::{Mnist, MnistKind};
 pub use sparse_parity::{SparseParity, SparseParitySettings};
 pub use stream::{Batch, Labels, Stream, Targets};
 pub use synthetic_images::{SYNTHETIC_IMAGE_CLASSES, SyntheticImages, SyntheticImagesSettings};
-pub use teacher::{Teacher, TeacherActivation, TeacherSettings};
+pub use teacher::{Teacher, TeacherSettings};

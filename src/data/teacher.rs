@@ -9,82 +9,12 @@ use super::stream::{Batch, Stream, Targets};
 use super::test_set::TestSet;
 use super::{checks, generate};
 use crate::error::{Error, Result};
+use crate::tensor::activation::Activation;
 use crate::tensor::rng::{Key, Rng};
 
 const NAME: &str = "teacher";
 /// How many inputs the mean and the variance of the teacher's outputs are estimated from.
 const SAMPLE: usize = 4_096;
-
-/// The teacher's nonlinearity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TeacherActivation {
-    /// max(x, 0).
-    Relu,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// Error function.
-    Erf,
-    /// x Φ(x), with the normal distribution function Φ.
-    Gelu,
-    /// x².
-    Quadratic,
-    /// x, which makes the teacher linear.
-    Identity,
-}
-
-impl TeacherActivation {
-    /// All of them, by name.
-    pub const NAMES: [(&'static str, Self); 6] = [
-        ("relu", Self::Relu),
-        ("tanh", Self::Tanh),
-        ("erf", Self::Erf),
-        ("gelu", Self::Gelu),
-        ("quadratic", Self::Quadratic),
-        ("identity", Self::Identity),
-    ];
-
-    /// The activation of this name.
-    ///
-    /// # Errors
-    /// There is none; the message has the accepted names, the help the nearest.
-    pub fn named(name: &str) -> Result<Self> {
-        if let Some((_, activation)) = Self::NAMES.iter().find(|(known, _)| *known == name) {
-            return Ok(*activation);
-        }
-        let names = Self::NAMES.map(|(known, _)| known);
-        let error = Error::setting(format!(
-            "`activation` of {NAME} must be one of {}, got \"{name}\"",
-            names.join(", ")
-        ));
-        let nearest = names
-            .iter()
-            .map(|known| {
-                (
-                    strsim::damerau_levenshtein(known, &name.to_lowercase()),
-                    known,
-                )
-            })
-            .min();
-        Err(match nearest {
-            Some((distance, known)) if distance <= 2 => {
-                error.with_help(format!("did you mean \"{known}\"?"))
-            }
-            _ => error,
-        })
-    }
-
-    fn apply(self, x: f32) -> f32 {
-        match self {
-            Self::Relu => x.max(0.0),
-            Self::Tanh => x.tanh(),
-            Self::Erf => libm::erff(x),
-            Self::Gelu => 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
-            Self::Quadratic => x * x,
-            Self::Identity => x,
-        }
-    }
-}
 
 /// Settings of [`Teacher`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -102,7 +32,7 @@ pub struct TeacherSettings {
     /// The teacher's number of weight layers, 1 to 8 (default 2: one hidden layer).
     pub depth: usize,
     /// The teacher's nonlinearity (default relu).
-    pub activation: TeacherActivation,
+    pub activation: Activation,
     /// Standard deviation of the normal noise on training targets, which have variance 1 without it
     /// (default 0). The test set has none.
     pub noise: f64,
@@ -119,7 +49,7 @@ impl Default for TeacherSettings {
             outputs: 1,
             width: 64,
             depth: 2,
-            activation: TeacherActivation::Relu,
+            activation: Activation::Relu,
             noise: 0.0,
             test_size: 2_000,
         }
@@ -223,7 +153,7 @@ impl Teacher {
             }
             if i + 1 < self.layers.len() {
                 for y in &mut y {
-                    *y = self.settings.activation.apply(*y);
+                    *y = self.settings.activation.value(*y);
                 }
             }
             x = y;
