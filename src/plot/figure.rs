@@ -55,6 +55,8 @@ pub struct Figure {
     pub share_y: bool,
     /// Where the legend stands.
     pub legend: LegendPlace,
+    /// What the legend's entries are, such as `width`; stands above them.
+    pub legend_title: Option<String>,
     /// Width and height in SVG pixels; by default 900 × 560 for one panel, more for several.
     pub size: Option<(u32, u32)>,
     /// PNG pixels per SVG pixel; 2 by default.
@@ -100,6 +102,12 @@ impl Figure {
     /// The same figure with its legend elsewhere.
     pub fn legend(mut self, place: LegendPlace) -> Self {
         self.legend = place;
+        self
+    }
+
+    /// The same figure with a heading above the legend's entries.
+    pub fn legend_title(mut self, title: impl Into<String>) -> Self {
+        self.legend_title = Some(title.into());
         self
     }
 

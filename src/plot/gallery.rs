@@ -50,6 +50,7 @@ pub(super) fn loss_curves() -> Figure {
 pub(super) fn side_by_side() -> Figure {
     let mut figure = Figure::new()
         .title("Width study on synthetic images")
+        .legend_title("width")
         .share_y(true);
     for (title, shift) in [("SP", 8.0), ("µP", 1.0)] {
         let mut panel = Panel::new(Axis::log10("step"), Axis::log10("test loss")).title(title);

@@ -1,6 +1,7 @@
 //! One line with a band from a table of members: the summary of an ensemble.
 
-use super::series::{Series, Whiskers};
+use super::series::Series;
+use super::style::Whiskers;
 use super::ticks::short_number;
 use crate::error::{Error, Result};
 
