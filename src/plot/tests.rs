@@ -397,3 +397,40 @@ fn figures_can_be_sent_to_other_threads() {
     fn sendable<T: Clone + Send + Sync + 'static>(_: &T) {}
     sendable(&loss_curves());
 }
+
+#[test]
+fn data_beyond_the_limits_are_cut_at_the_axes() {
+    use super::scene::Item;
+    let x: Vec<f64> = (0..50).map(f64::from).collect();
+    let y: Vec<f64> = x.iter().map(|v| (v * 0.7).sin() * 1e6).collect();
+    let low = y.iter().map(|v| v - 1e5).collect();
+    let high = y.iter().map(|v| v + 1e5).collect();
+    let blue = CATEGORIES[0];
+    let curve = line(&x, &y).interval(low, high, Whiskers::Band).unwrap();
+    let dots = Series::scatter(vec![5.0, 15.0, 20.0, 35.0], vec![20.0, 15.0, 25.0, 20.0]).unwrap();
+    let bars = Series::counts(vec![0.0, 20.0, 60.0], vec![1e7, 5.0]).unwrap();
+    for series in [curve, dots, bars, Series::identity()] {
+        let axis = |name| Axis::new(name).limits(Some(10.0), Some(30.0));
+        let panel = Panel::new(axis("x"), axis("y")).with(series.colour(Colour::Fixed(blue)));
+        let (scene, geometry) = Figure::new().with(panel).scene().unwrap();
+        let plot = geometry.plots[0];
+        let mut seen = 0;
+        for item in &scene.items {
+            let points: Vec<(f64, f64)> = match item {
+                Item::Line { points, colour, .. } | Item::Polygon { points, colour, .. }
+                    if *colour == blue =>
+                {
+                    points.clone()
+                }
+                Item::Disc { centre, colour, .. } if *colour == blue => vec![*centre],
+                _ => continue,
+            };
+            for (x, y) in points {
+                seen += 1;
+                assert!(x >= plot.left - 0.51 && x <= plot.right + 0.51, "{x}");
+                assert!(y >= plot.top - 0.51 && y <= plot.bottom + 0.51, "{y}");
+            }
+        }
+        assert!(seen > 1, "{seen}");
+    }
+}

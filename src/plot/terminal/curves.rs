@@ -145,11 +145,11 @@ fn band(screen: &mut Screen, plot: &Window, low: [(f64, f64); 2], high: [(f64, f
         let at = |ends: [(f64, f64); 2]| ends[0].1 + t * (ends[1].1 - ends[0].1);
         let (top, bottom) = (at(high).max(0.0), at(low).min(4.0 * plot.rows as f64));
         // A narrow band would only blur its line.
-        if bottom - top < 8.0 || x % 2 != 0 {
+        if bottom - top < 8.0 || x % 4 != 0 {
             continue;
         }
         for y in top.ceil() as i64..=bottom.floor() as i64 {
-            if (y + x / 2 * 2) % 4 == 0 {
+            if (y + x / 2) % 4 == 0 {
                 screen.dot(plot, x, y, ink);
             }
         }

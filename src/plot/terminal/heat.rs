@@ -2,7 +2,7 @@
 
 use super::screen::{Screen, Window};
 use super::{length, nearest, shorten};
-use crate::plot::colour::{GREY, INK, WHITE};
+use crate::plot::colour::{GREY, INK, WHITE, colour_map};
 use crate::plot::heatmap::DARK;
 use crate::plot::series::HeatMap;
 use crate::plot::ticks::short_number;
@@ -74,13 +74,24 @@ pub(super) fn draw(screen: &mut Screen, window: &Window, map: &HeatMap, colour: 
     }
     let number = |v: f64| short_number(v, 3);
     let name = map.value_label.as_deref().unwrap_or("");
-    let key: String = SHADES.iter().collect();
-    let key = format!("{} {key} {}  {name}", number(range.low), number(range.high));
+    let (low, high) = (number(range.low), number(range.high));
+    let row = cells.row + rows + 2;
+    let key: String = match colour {
+        true => " ".repeat(SHADES.len()),
+        false => SHADES.iter().collect(),
+    };
+    let text = format!("{low} {key} {high}  {name}");
     screen.write(
         cells.column,
-        cells.row + rows + 2,
-        &shorten(key.trim_end(), across),
+        row,
+        &shorten(text.trim_end(), across),
         Some(GREY),
     );
+    if colour {
+        for i in 0..SHADES.len().min(across.saturating_sub(length(&low) + 1)) {
+            let ground = colour_map((i as f64 + 0.5) / SHADES.len() as f64);
+            screen.ground(cells.column + length(&low) + 1 + i, row, ground);
+        }
+    }
     Window { rows, ..cells }
 }

@@ -60,12 +60,14 @@ pub(super) fn lay_out(resolved: &Resolved, columns: usize) -> LegendText {
     };
     let mut group = None;
     let mut x = 0;
-    if let (Some(title), false) = (&resolved.figure.legend_title, items.is_empty()) {
-        let title = shorten(title, columns);
+    if let (Some(title_text), false) = (&resolved.figure.legend_title, items.is_empty()) {
+        let title = shorten(title_text, columns);
         width = width.max(if right { length(&title) } else { 0 });
-        lines.push(vec![(0, title, Some(GREY))]);
-        if !right {
-            lines.push(Vec::new());
+        if right || entries.iter().any(|e| e.group.is_some()) {
+            lines.push(vec![(0, title, Some(GREY))]);
+        } else {
+            // Without groups the title stands where a group's heading would.
+            items.iter_mut().for_each(|item| item.0 = Some(title_text));
         }
     }
     for (heading, text, colour) in items {
