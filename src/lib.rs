@@ -12,4 +12,5 @@ pub mod interrupt;
 pub mod tensor;
 
 pub mod data;
+
 pub mod plot;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::panel::Panel;
+use super::style::by_name;
 use crate::error::{Error, Result};
 
 /// Where the legend stands; always outside the axes.
@@ -26,16 +27,16 @@ impl LegendPlace {
     /// # Errors
     /// Another name, with the accepted ones.
     pub fn parse(name: &str) -> Result<Self> {
-        match name {
-            "auto" => Ok(Self::Auto),
-            "right" => Ok(Self::Right),
-            "below" => Ok(Self::Below),
-            "none" => Ok(Self::None),
-            _ => Err(
-                Error::setting(format!("no such place for a legend: \"{name}\""))
-                    .with_help("accepted are \"auto\", \"right\", \"below\" and \"none\""),
-            ),
-        }
+        by_name(
+            "place for a legend",
+            name,
+            &[
+                ("auto", Self::Auto),
+                ("right", Self::Right),
+                ("below", Self::Below),
+                ("none", Self::None),
+            ],
+        )
     }
 }
 

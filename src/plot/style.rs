@@ -5,6 +5,23 @@ use serde::Serialize;
 use super::colour::Rgb;
 use crate::error::{Error, Result};
 
+/// The choice called `name`; otherwise an error with the accepted names and the nearest.
+pub(crate) fn by_name<T: Copy>(what: &str, name: &str, choices: &[(&str, T)]) -> Result<T> {
+    if let Some((_, value)) = choices.iter().find(|(n, _)| *n == name) {
+        return Ok(*value);
+    }
+    let accepted: Vec<String> = choices.iter().map(|(n, _)| format!("\"{n}\"")).collect();
+    let closeness = |n: &str| strsim::jaro_winkler(n, name);
+    let nearest = choices
+        .iter()
+        .map(|(n, _)| *n)
+        .max_by(|a, b| closeness(a).total_cmp(&closeness(b)))
+        .filter(|n| closeness(n) > 0.7);
+    let hint = nearest.map_or_else(String::new, |n| format!("did you mean \"{n}\"? "));
+    Err(Error::setting(format!("no such {what}: \"{name}\""))
+        .with_help(format!("{hint}accepted are {}", accepted.join(", "))))
+}
+
 /// Where a series' colour comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -38,13 +55,15 @@ impl Stroke {
     /// # Errors
     /// Another name, with the accepted ones.
     pub fn parse(name: &str) -> Result<Self> {
-        match name {
-            "solid" => Ok(Self::Solid),
-            "dashed" => Ok(Self::Dashed),
-            "dotted" => Ok(Self::Dotted),
-            _ => Err(Error::setting(format!("no such line style: \"{name}\""))
-                .with_help("accepted are \"solid\", \"dashed\" and \"dotted\"")),
-        }
+        by_name(
+            "line style",
+            name,
+            &[
+                ("solid", Self::Solid),
+                ("dashed", Self::Dashed),
+                ("dotted", Self::Dotted),
+            ],
+        )
     }
 }
 
@@ -69,14 +88,16 @@ impl Marker {
     /// # Errors
     /// Another name, with the accepted ones.
     pub fn parse(name: &str) -> Result<Self> {
-        match name {
-            "circle" => Ok(Self::Circle),
-            "square" => Ok(Self::Square),
-            "triangle" => Ok(Self::Triangle),
-            "diamond" => Ok(Self::Diamond),
-            _ => Err(Error::setting(format!("no such marker: \"{name}\""))
-                .with_help("accepted are \"circle\", \"square\", \"triangle\" and \"diamond\"")),
-        }
+        by_name(
+            "marker",
+            name,
+            &[
+                ("circle", Self::Circle),
+                ("square", Self::Square),
+                ("triangle", Self::Triangle),
+                ("diamond", Self::Diamond),
+            ],
+        )
     }
 }
 
