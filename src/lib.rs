@@ -12,5 +12,4 @@ pub mod interrupt;
 pub mod tensor;
 
 pub mod data;
-
 pub mod plot;
