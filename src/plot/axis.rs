@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::style::by_name;
 use crate::error::{Error, Result};
 
 /// How an axis maps values to distance.
@@ -23,13 +24,16 @@ impl Scale {
     /// # Errors
     /// Another name, with the accepted ones.
     pub fn parse(name: &str) -> Result<Self> {
-        match name {
-            "linear" => Ok(Self::Linear),
-            "log" | "log10" => Ok(Self::Log10),
-            "log2" => Ok(Self::Log2),
-            _ => Err(Error::setting(format!("no such axis scale: \"{name}\""))
-                .with_help("accepted are \"linear\", \"log10\" (or \"log\") and \"log2\"")),
-        }
+        by_name(
+            "axis scale",
+            name,
+            &[
+                ("linear", Self::Linear),
+                ("log", Self::Log10),
+                ("log10", Self::Log10),
+                ("log2", Self::Log2),
+            ],
+        )
     }
 
     /// Whether values ≤ 0 have no place on it.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::style::by_name;
 use crate::error::{Error, Result};
 
 /// An opaque sRGB colour.
@@ -23,24 +24,25 @@ pub(crate) const GRID: Rgb = Rgb(0xe3, 0xe3, 0xe3);
 pub(crate) const FAINT: Rgb = Rgb(0xf2, 0xf2, 0xf2);
 
 impl Rgb {
-    /// The colour written `#rrggbb`, or one of the names of [`NAMES`].
+    /// The colour written `#rrggbb`, or called blue, vermillion, green, purple, orange, sky, black,
+    /// grey or red.
     ///
     /// # Errors
-    /// Anything else, with the accepted forms and the nearest name.
+    /// Anything else, with the accepted names and the nearest.
     pub fn parse(text: &str) -> Result<Self> {
-        let wanted = text.trim().to_ascii_lowercase();
-        if let Some((_, colour)) = NAMES.iter().find(|(name, _)| *name == wanted) {
-            return Ok(*colour);
+        if let Some(hex) = text.strip_prefix('#') {
+            let digits = hex.len() == 6 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+            return match u32::from_str_radix(hex, 16) {
+                Ok(n) if digits => Ok(Self((n >> 16) as u8, (n >> 8) as u8, n as u8)),
+                _ => Err(Error::setting(format!(
+                    "no such colour: \"{text}\", expected six hexadecimal digits after #"
+                ))),
+            };
         }
-        if let Some(hex) = wanted.strip_prefix('#')
-            && hex.len() == 6
-            && let Ok(n) = u32::from_str_radix(hex, 16)
-        {
-            return Ok(Self((n >> 16) as u8, (n >> 8) as u8, n as u8));
-        }
-        let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
-        Err(Error::setting(format!("no such colour: \"{text}\""))
-            .with_help(format!("write \"#rrggbb\" or one of {}", names.join(", "))))
+        by_name("colour", text, &NAMES).map_err(|e| Error {
+            message: e.message + ", nor is it #rrggbb",
+            ..e
+        })
     }
 
     /// Relative luminance (WCAG 2), 0 for black to 1 for white.
@@ -92,8 +94,8 @@ pub const CATEGORIES: [Rgb; 7] = [
     Rgb(0x00, 0x00, 0x00),
 ];
 
-/// Colour names that [`Rgb::parse`] knows: the palette's, and two greys.
-pub const NAMES: [(&str, Rgb); 9] = [
+/// Colour names that [`Rgb::parse`] knows.
+const NAMES: [(&str, Rgb); 9] = [
     ("blue", CATEGORIES[0]),
     ("vermillion", CATEGORIES[1]),
     ("green", CATEGORIES[2]),
@@ -169,13 +171,22 @@ mod tests {
         assert_eq!(Rgb::parse("#0072B2").unwrap(), CATEGORIES[0]);
         assert_eq!(Rgb::parse("orange").unwrap(), CATEGORIES[4]);
         assert_eq!(CATEGORIES[0].to_string(), "#0072b2");
-        for bad in ["", "#12345", "#gggggg", "ornage"] {
+        for bad in ["#12345", "#gggggg", "#+12345", "#1234567"] {
             let error = Rgb::parse(bad).unwrap_err().to_string();
-            assert!(
-                error.contains("#rrggbb") && error.contains("vermillion"),
-                "{error}"
-            );
+            assert!(error.contains("six hexadecimal"), "{error}");
         }
+        let error = Rgb::parse("ornage").unwrap_err().to_string();
+        assert!(error.contains("did you mean \"orange\"?"), "{error}");
+        assert!(
+            error.contains("\"vermillion\"") && error.contains("#rrggbb"),
+            "{error}"
+        );
+        assert!(
+            !Rgb::parse("")
+                .unwrap_err()
+                .to_string()
+                .contains("did you mean")
+        );
     }
 
     #[test]

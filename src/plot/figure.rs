@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::panel::Panel;
+use super::style::by_name;
 use crate::error::{Error, Result};
 
 /// Where the legend stands; always outside the axes.
@@ -26,16 +27,16 @@ impl LegendPlace {
     /// # Errors
     /// Another name, with the accepted ones.
     pub fn parse(name: &str) -> Result<Self> {
-        match name {
-            "auto" => Ok(Self::Auto),
-            "right" => Ok(Self::Right),
-            "below" => Ok(Self::Below),
-            "none" => Ok(Self::None),
-            _ => Err(
-                Error::setting(format!("no such place for a legend: \"{name}\""))
-                    .with_help("accepted are \"auto\", \"right\", \"below\" and \"none\""),
-            ),
-        }
+        by_name(
+            "place for a legend",
+            name,
+            &[
+                ("auto", Self::Auto),
+                ("right", Self::Right),
+                ("below", Self::Below),
+                ("none", Self::None),
+            ],
+        )
     }
 }
 
@@ -55,6 +56,8 @@ pub struct Figure {
     pub share_y: bool,
     /// Where the legend stands.
     pub legend: LegendPlace,
+    /// What the legend's entries are, such as `width`; stands above them.
+    pub legend_title: Option<String>,
     /// Width and height in SVG pixels; by default 900 × 560 for one panel, more for several.
     pub size: Option<(u32, u32)>,
     /// PNG pixels per SVG pixel; 2 by default.
@@ -100,6 +103,12 @@ impl Figure {
     /// The same figure with its legend elsewhere.
     pub fn legend(mut self, place: LegendPlace) -> Self {
         self.legend = place;
+        self
+    }
+
+    /// The same figure with a heading above the legend's entries.
+    pub fn legend_title(mut self, title: impl Into<String>) -> Self {
+        self.legend_title = Some(title.into());
         self
     }
 

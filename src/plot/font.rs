@@ -34,7 +34,7 @@ fn set(text: &str, size: f64) -> (Vec<(GlyphId, f64)>, f64) {
     let mut pen = 0.0;
     let mut before = None;
     for c in text.chars() {
-        let id = font.glyph_id(c);
+        let id = font.glyph_id(if c.is_control() { ' ' } else { c });
         if let Some(before) = before {
             pen += f64::from(font.kern_unscaled(before, id)) * scale;
         }

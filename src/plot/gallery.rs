@@ -50,6 +50,7 @@ pub(super) fn loss_curves() -> Figure {
 pub(super) fn side_by_side() -> Figure {
     let mut figure = Figure::new()
         .title("Width study on synthetic images")
+        .legend_title("width")
         .share_y(true);
     for (title, shift) in [("SP", 8.0), ("µP", 1.0)] {
         let mut panel = Panel::new(Axis::log10("step"), Axis::log10("test loss")).title(title);
@@ -160,13 +161,66 @@ pub(super) fn all() -> Vec<(&'static str, Figure)> {
     ]
 }
 
+/// Unusual figures, to be looked at beside the usual ones.
+fn odd() -> Vec<(&'static str, Figure)> {
+    let (x, members) = losses(64.0, 3.0, 5);
+    let wide: Vec<Vec<f64>> = (members.iter().enumerate())
+        .map(|(i, m)| {
+            m.iter()
+                .map(|v| v * 4f64.powi(i as i32 * i as i32))
+                .collect()
+        })
+        .collect();
+    let band = Series::over_members(x, &wide, Spread::StdDev)
+        .unwrap()
+        .label("mean ± std");
+    let below = Figure::new()
+        .title("A band that reaches below zero, and a legend below")
+        .legend(LegendPlace::Below)
+        .legend_title("networks")
+        .with(
+            Panel::new(Axis::log10("step"), Axis::log10("loss"))
+                .with(band.clone().group("MLP, depth 3"))
+                .with(
+                    Series::vertical(100.0)
+                        .label("end of warm-up with a rather long explanation")
+                        .group("schedule"),
+                ),
+        );
+    let values = (0..24)
+        .map(|i| (0..40).map(|j| (f64::from(i * j) / 50.0).sin()).collect())
+        .collect();
+    let names = |n: usize| (0..n).map(|i| format!("layer {i}")).collect();
+    let many = Series::heat_map(values, names(40), names(24))
+        .unwrap()
+        .value_label("cosine");
+    let single = Series::line(vec![64.0], vec![0.25])
+        .unwrap()
+        .label("one point");
+    vec![
+        ("odd_below", below),
+        (
+            "odd_heat",
+            Figure::new().with(Panel::new(Axis::new("query"), Axis::new("key")).with(many)),
+        ),
+        (
+            "odd_point",
+            Figure::new().with(Panel::new(Axis::log2("width"), Axis::log10("loss")).with(single)),
+        ),
+        (
+            "odd_nothing",
+            Figure::new().with(Panel::new(Axis::new("x"), Axis::new("y"))),
+        ),
+    ]
+}
+
 #[test]
 fn pictures_are_left_to_be_looked_at() {
     let Some(folder) = std::env::var_os("WIDTHWISE_GALLERY") else {
         return;
     };
     let folder = std::path::PathBuf::from(folder);
-    for (name, figure) in all() {
+    for (name, figure) in all().into_iter().chain(odd()) {
         for extension in ["png", "svg"] {
             figure
                 .save(&folder.join(format!("{name}.{extension}")))

@@ -34,9 +34,11 @@ impl HeatMap {
         Range::of(&Axis::default().limits(low, high), span, 0.0, false)
     }
 
-    /// The colour of a value; none for NaN. Values outside the limits get the end's colour.
+    /// The colour of a value; none if it is not finite. Values outside the limits get the end's colour.
     pub(crate) fn colour(&self, range: &Range, value: f64) -> Option<Rgb> {
-        (!value.is_nan()).then(|| colour_map(range.place(value.clamp(range.low, range.high))))
+        value
+            .is_finite()
+            .then(|| colour_map(range.place(value.clamp(range.low, range.high))))
     }
 
     /// The numbers to write into cells.

@@ -8,7 +8,7 @@ use super::legend::Legend;
 use super::resolve::{Drawn, Resolved};
 use super::scene::Frame;
 use super::ticks::{Tick, ticks};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Font sizes in pixels.
 pub(crate) const TITLE: f64 = 18.0;
@@ -84,7 +84,7 @@ pub(crate) fn fitting(range: &Range, length: f64, upright: bool) -> Vec<Tick> {
 /// Places all parts of a resolved figure.
 ///
 /// # Errors
-/// If the figure's size is out of bounds.
+/// If the figure's size is out of bounds or too small for its texts.
 pub(crate) fn layout<'a>(resolved: &'a Resolved<'_>) -> Result<Layout<'a>> {
     let figure = resolved.figure;
     let (width, height) = figure.dimensions()?;
@@ -120,14 +120,15 @@ pub(crate) fn layout<'a>(resolved: &'a Resolved<'_>) -> Result<Layout<'a>> {
 
     let mut legend = None;
     if !resolved.legend.is_empty() && figure.legend != LegendPlace::None {
-        let column = Legend::column(&resolved.legend, inner * 0.4);
-        let lines = Legend::lines(&resolved.legend, inner);
+        let heading = figure.legend_title.as_deref();
+        let column = Legend::column(&resolved.legend, heading, inner * 0.4);
+        let lines = Legend::lines(&resolved.legend, heading, inner);
         let right = match figure.legend {
             LegendPlace::Right => true,
             LegendPlace::Below => false,
             _ => {
                 let narrow = inner * if columns == 1 { 0.34 } else { 0.22 };
-                let full = Legend::column(&resolved.legend, f64::INFINITY);
+                let full = Legend::column(&resolved.legend, heading, f64::INFINITY);
                 (full.width <= narrow && full.height <= area.height())
                     || lines.height > area.height() * 0.45
             }
@@ -210,6 +211,12 @@ pub(crate) fn layout<'a>(resolved: &'a Resolved<'_>) -> Result<Layout<'a>> {
     }
     for (cell, drawn) in cells.iter_mut().zip(&resolved.panels) {
         finish(cell, drawn);
+        if cell.plot.width() < 40.0 || cell.plot.height() < 30.0 {
+            return Err(Error::setting(format!(
+                "figure: size {width} × {height} leaves no room for the data beside titles, \
+                 labels and legend"
+            )));
+        }
     }
     // A legend at the right starts where the axes do.
     if let Some((legend, corner)) = &mut legend

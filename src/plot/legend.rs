@@ -2,9 +2,10 @@
 
 use super::colour::{GREY, INK};
 use super::font;
-use super::render::{dash, marker};
+use super::paint::{dash, marker};
 use super::resolve::{Entry, Sample};
 use super::scene::{Anchor, Frame, Item, Point};
+use super::style::Stroke;
 
 const SIZE: f64 = 13.0;
 const ROW: f64 = 22.0;
@@ -16,9 +17,19 @@ const BETWEEN: f64 = 24.0;
 /// A line of the legend: a group's heading or an entry, with the place of its left end.
 struct Row<'a> {
     at: Point,
-    heading: Option<&'a str>,
+    /// None for a heading.
     entry: Option<&'a Entry>,
     text: String,
+}
+
+impl Row<'_> {
+    fn heading(text: &str, y: f64, room: f64) -> Self {
+        Self {
+            at: (0.0, y),
+            entry: None,
+            text: font::shorten(text, SIZE, room),
+        }
+    }
 }
 
 /// A legend that knows its size.
@@ -35,26 +46,27 @@ fn entry_width(entry: &Entry, room: f64) -> (f64, String) {
 
 impl<'a> Legend<'a> {
     /// One entry a line, no wider than `room`.
-    pub fn column(entries: &'a [Entry], room: f64) -> Self {
+    pub fn column(entries: &'a [Entry], title: Option<&'a str>, room: f64) -> Self {
         let mut rows = Vec::new();
         let mut width: f64 = 0.0;
         let mut y = 0.0;
+        if let Some(title) = title {
+            let row = Row::heading(title, y, room);
+            width = font::width(&row.text, SIZE);
+            rows.push(row);
+            y += ROW;
+        }
         let mut group = None;
         for entry in entries {
             if entry.group.as_deref() != group {
                 group = entry.group.as_deref();
-                if !rows.is_empty() {
+                if rows.len() > usize::from(title.is_some()) {
                     y += 8.0;
                 }
                 if let Some(heading) = group {
-                    let text = font::shorten(heading, SIZE, room);
-                    width = width.max(font::width(&text, SIZE));
-                    rows.push(Row {
-                        at: (0.0, y),
-                        heading: group,
-                        entry: None,
-                        text,
-                    });
+                    let row = Row::heading(heading, y, room);
+                    width = width.max(font::width(&row.text, SIZE));
+                    rows.push(row);
                     y += ROW;
                 }
             }
@@ -62,7 +74,6 @@ impl<'a> Legend<'a> {
             width = width.max(w);
             rows.push(Row {
                 at: (0.0, y),
-                heading: None,
                 entry: Some(entry),
                 text,
             });
@@ -76,39 +87,41 @@ impl<'a> Legend<'a> {
     }
 
     /// Entries side by side in lines no wider than `room`; a group starts a new line.
-    pub fn lines(entries: &'a [Entry], room: f64) -> Self {
+    pub fn lines(entries: &'a [Entry], title: Option<&'a str>, room: f64) -> Self {
         let mut rows: Vec<Row> = Vec::new();
         let (mut x, mut y, mut width) = (0.0, 0.0, 0.0f64);
         let mut group = None;
+        // Without groups the title stands where a group's heading would.
+        let grouped = entries.iter().any(|e| e.group.is_some());
+        let heading = |e: &'a Entry| if grouped { e.group.as_deref() } else { title };
+        if let (Some(title), true) = (title, grouped) {
+            let row = Row::heading(title, y, room);
+            width = font::width(&row.text, SIZE);
+            rows.push(row);
+        }
         let indent = entries
             .iter()
-            .filter_map(|e| e.group.as_deref())
+            .filter_map(heading)
             .map(|g| font::width(g, SIZE) + 16.0)
             .fold(0.0, f64::max)
             .min(room / 3.0);
         for entry in entries {
-            let new_group = entry.group.as_deref() != group;
+            let new_group = heading(entry) != group;
             let (w, text) = entry_width(entry, room - indent);
             if !rows.is_empty() && (new_group || x + w > room) {
                 x = 0.0;
                 y += ROW;
             }
             if new_group {
-                group = entry.group.as_deref();
-                if let Some(heading) = group {
-                    rows.push(Row {
-                        at: (0.0, y),
-                        heading: group,
-                        entry: None,
-                        text: font::shorten(heading, SIZE, indent - 16.0),
-                    });
+                group = heading(entry);
+                if let Some(text) = group {
+                    rows.push(Row::heading(text, y, indent - 16.0));
                 }
             }
             x = f64::max(x, indent);
             width = width.max(x + w);
             rows.push(Row {
                 at: (x, y),
-                heading: None,
                 entry: Some(entry),
                 text,
             });
@@ -125,7 +138,7 @@ impl<'a> Legend<'a> {
     pub fn draw(&self, corner: Point, items: &mut Vec<Item>) -> Frame {
         for row in &self.rows {
             let (x, y) = (corner.0 + row.at.0, corner.1 + row.at.1 + ROW / 2.0);
-            let heading = row.heading.is_some();
+            let heading = row.entry.is_none();
             let offset = if heading { 0.0 } else { SAMPLE + GAP };
             if let Some(entry) = row.entry {
                 sample(entry, (x, y), items);
@@ -179,7 +192,7 @@ fn sample(entry: &Entry, (x, y): Point, items: &mut Vec<Item>) {
         Sample::Bars => {
             items.push(across);
             let bar = vec![(middle.0, y - 8.0), (middle.0, y + 8.0)];
-            items.push(line(bar, 1.4, super::series::Stroke::Solid));
+            items.push(line(bar, 1.4, Stroke::Solid));
         }
         Sample::Points => {}
         Sample::Area => {
@@ -192,7 +205,7 @@ fn sample(entry: &Entry, (x, y): Point, items: &mut Vec<Item>) {
                 (0.0, -6.0),
             ];
             let edge = corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect();
-            items.push(line(edge, 1.5, super::series::Stroke::Solid));
+            items.push(line(edge, 1.5, Stroke::Solid));
         }
     }
     if let Some(shape) = entry.marker {

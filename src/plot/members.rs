@@ -1,6 +1,8 @@
 //! One line with a band from a table of members: the summary of an ensemble.
 
-use super::series::{Series, Whiskers};
+use super::series::Series;
+use super::style::Whiskers;
+use super::style::by_name;
 use super::ticks::short_number;
 use crate::error::{Error, Result};
 
@@ -23,14 +25,16 @@ impl Spread {
     /// # Errors
     /// Another name, with the accepted ones.
     pub fn parse(name: &str) -> Result<Self> {
-        match name {
-            "minmax" => Ok(Self::MinMax),
-            "std" => Ok(Self::StdDev),
-            "stderr" => Ok(Self::StdErr),
-            "quartiles" => Ok(Self::Quantiles(0.25, 0.75)),
-            _ => Err(Error::setting(format!("no such spread: \"{name}\""))
-                .with_help("accepted are \"minmax\", \"std\", \"stderr\" and \"quartiles\"")),
-        }
+        by_name(
+            "spread",
+            name,
+            &[
+                ("minmax", Self::MinMax),
+                ("std", Self::StdDev),
+                ("stderr", Self::StdErr),
+                ("quartiles", Self::Quantiles(0.25, 0.75)),
+            ],
+        )
     }
 }
 

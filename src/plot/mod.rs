@@ -13,16 +13,17 @@
 //! ≤ 0 on a logarithmic axis) are counted in a note under the picture, never dropped silently.
 
 mod axis;
-mod braille;
 mod clip;
 mod colour;
 mod export;
 mod figure;
 mod font;
 mod heatmap;
+mod histogram;
 mod layout;
 mod legend;
 mod members;
+mod paint;
 mod panel;
 mod raster;
 mod render;
@@ -30,18 +31,21 @@ mod resolve;
 mod save;
 mod scene;
 mod series;
+mod style;
 mod svg;
 mod terminal;
 mod ticks;
 
 #[cfg(test)]
 mod gallery;
+#[cfg(test)]
+mod tests;
 
 pub use axis::{Axis, Scale};
 pub use colour::{CATEGORIES, Rgb, colour_map, width_colours};
 pub use figure::{Figure, LegendPlace};
+pub use histogram::{Bins, Histogram, shared_edges};
 pub use members::Spread;
 pub use panel::Panel;
-pub use series::{
-    Bins, Colour, HeatMap, Histogram, Kind, Marker, Series, Stroke, Whiskers, shared_edges,
-};
+pub use series::{HeatMap, Kind, Series};
+pub use style::{Colour, Marker, Stroke, Whiskers};

@@ -7,7 +7,8 @@ use super::axis::{Axis, Range};
 use super::colour::{CATEGORIES, Rgb, width_colours};
 use super::figure::Figure;
 use super::panel::Panel;
-use super::series::{Colour, HeatMap, Kind, Marker, Series, Stroke, Whiskers};
+use super::series::{HeatMap, Kind, Series};
+use super::style::{Colour, Marker, Stroke, Whiskers};
 use crate::error::{Error, Result};
 
 /// A panel with ranges and colours known.
@@ -124,7 +125,12 @@ impl Panel {
                         widen(&mut ex.span, &self.x, *x);
                     }
                 }
-                Kind::Identity | Kind::HeatMap(_) => {}
+                Kind::HeatMap(map) => {
+                    for value in map.values.iter().flatten() {
+                        self.count(series, 1.0, *value, &mut ey);
+                    }
+                }
+                Kind::Identity => {}
             }
         }
         (ex, ey)

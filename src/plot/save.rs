@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::figure::Figure;
+use super::layout::layout;
 use super::{raster, svg};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -14,10 +15,9 @@ impl Figure {
     /// # Errors
     /// If there is no panel, axis limits are impossible, a heat map shares its panel, shared axes
     /// have different scales, a logarithmic axis leaves nothing of a panel's data, or the size is
-    /// out of bounds.
+    /// out of bounds or too small for the texts.
     pub fn check(&self) -> Result<()> {
-        self.resolve()?;
-        self.dimensions().map(|_| ())
+        layout(&self.resolve()?).map(|_| ())
     }
 
     /// The picture as an SVG document.

@@ -1,121 +1,11 @@
-//! Series: the data of one curve, cloud, histogram, heat map or reference line, and how it looks.
+//! Series: the data of one curve, cloud, histogram, heat map or reference line.
 
 use serde::Serialize;
 
-use super::colour::Rgb;
 use super::export::{matrix_or_null, number_or_null, numbers_or_null};
+use super::histogram::Histogram;
+use super::style::{Colour, Marker, Stroke, Whiskers};
 use crate::error::{Error, Result};
-
-/// Where a series' colour comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Colour {
-    /// The next of the palette [`super::CATEGORIES`]; series with the same group and label share
-    /// it in all panels.
-    #[default]
-    Auto,
-    /// By width: all widths of the figure, in order, get [`super::width_colours`].
-    Width(f64),
-    /// This one.
-    Fixed(Rgb),
-}
-
-/// Line style.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stroke {
-    /// An unbroken line.
-    #[default]
-    Solid,
-    /// Long dashes.
-    Dashed,
-    /// Dots.
-    Dotted,
-}
-
-impl Stroke {
-    /// The stroke called `solid`, `dashed` or `dotted`.
-    ///
-    /// # Errors
-    /// Another name, with the accepted ones.
-    pub fn parse(name: &str) -> Result<Self> {
-        match name {
-            "solid" => Ok(Self::Solid),
-            "dashed" => Ok(Self::Dashed),
-            "dotted" => Ok(Self::Dotted),
-            _ => Err(Error::setting(format!("no such line style: \"{name}\""))
-                .with_help("accepted are \"solid\", \"dashed\" and \"dotted\"")),
-        }
-    }
-}
-
-/// Shape of the points of a scatter, or of the points on a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Marker {
-    /// A disc.
-    #[default]
-    Circle,
-    /// A square.
-    Square,
-    /// A triangle.
-    Triangle,
-    /// A square on its corner.
-    Diamond,
-}
-
-impl Marker {
-    /// The marker called `circle`, `square`, `triangle` or `diamond`.
-    ///
-    /// # Errors
-    /// Another name, with the accepted ones.
-    pub fn parse(name: &str) -> Result<Self> {
-        match name {
-            "circle" => Ok(Self::Circle),
-            "square" => Ok(Self::Square),
-            "triangle" => Ok(Self::Triangle),
-            "diamond" => Ok(Self::Diamond),
-            _ => Err(Error::setting(format!("no such marker: \"{name}\""))
-                .with_help("accepted are \"circle\", \"square\", \"triangle\" and \"diamond\"")),
-        }
-    }
-}
-
-/// How the interval around a line is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Whiskers {
-    /// A filled band.
-    #[default]
-    Band,
-    /// An error bar at each point.
-    Bars,
-}
-
-/// How a histogram's bins are chosen.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub enum Bins {
-    /// Freedman and Diaconis' width 2·IQR·n^(−1/3), between 5 and 100 bins.
-    #[default]
-    Auto,
-    /// This many bins of equal width from the least to the largest sample.
-    Count(usize),
-    /// These edges, rising; one more than there are bins. Samples outside are noted.
-    Edges(Vec<f64>),
-}
-
-/// Counts in bins.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Histogram {
-    /// Bin edges, rising; one more than `heights`. The last bin includes its right edge.
-    #[serde(serialize_with = "numbers_or_null")]
-    pub edges: Vec<f64>,
-    /// Counts, or with `density` counts / (number of samples × bin width).
-    #[serde(serialize_with = "numbers_or_null")]
-    pub heights: Vec<f64>,
-    /// Whether the heights integrate to one.
-    pub density: bool,
-}
 
 /// A matrix drawn as coloured cells; row 0 is at the top.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -222,7 +112,7 @@ fn same_length(what: &str, lengths: &[(&str, usize)]) -> Result<()> {
 }
 
 impl Series {
-    fn of(kind: Kind) -> Self {
+    pub(crate) fn of(kind: Kind) -> Self {
         Self {
             label: None,
             remark: None,
@@ -290,71 +180,6 @@ impl Series {
         let mut series = Self::of(Kind::Scatter { x, y });
         series.marker = Some(Marker::Circle);
         Ok(series)
-    }
-
-    /// A histogram of samples, as counts or, with `density`, so that it integrates to one. Samples
-    /// that are not finite or lie outside given edges are left out and noted.
-    ///
-    /// # Errors
-    /// If the number of bins is 0 or above 10,000, or edges are fewer than two or do not rise.
-    pub fn histogram(samples: &[f64], bins: &Bins, density: bool) -> Result<Self> {
-        let edges = shared_edges(&[samples], bins)?;
-        let mut heights = vec![0.0; edges.len() - 1];
-        let (mut wild, mut outside) = (0usize, 0usize);
-        for &v in samples {
-            let i = edges.partition_point(|e| *e <= v);
-            if !v.is_finite() {
-                wild += 1;
-            } else if i > 0 && i < edges.len() {
-                heights[i - 1] += 1.0;
-            } else if i == edges.len() && v == edges[i - 1] {
-                heights[i - 2] += 1.0;
-            } else {
-                outside += 1;
-            }
-        }
-        if density {
-            let total: f64 = heights.iter().sum();
-            for (h, e) in heights.iter_mut().zip(edges.windows(2)) {
-                *h /= (total * (e[1] - e[0])).max(f64::MIN_POSITIVE);
-            }
-        }
-        let mut series = Self::counts(edges, heights)?;
-        if let Kind::Histogram(h) = &mut series.kind {
-            h.density = density;
-        }
-        if wild > 0 {
-            series.remark = Some(format!("{wild} of {} not finite", samples.len()));
-        }
-        if outside > 0 {
-            let text = format!("{outside} of {} samples outside the bins", samples.len());
-            series.notes.push(text);
-        }
-        Ok(series)
-    }
-
-    /// A histogram from given counts: `heights[i]` between `edges[i]` and `edges[i + 1]`.
-    ///
-    /// # Errors
-    /// If there is not one edge more than heights, the edges do not rise, or a height is negative.
-    pub fn counts(edges: Vec<f64>, heights: Vec<f64>) -> Result<Self> {
-        if edges.len() != heights.len() + 1 {
-            return Err(Error::shape(format!(
-                "histogram: {} counts need {} edges, got {}",
-                heights.len(),
-                heights.len() + 1,
-                edges.len()
-            )));
-        }
-        check_edges(&edges)?;
-        if let Some(h) = heights.iter().find(|h| **h < 0.0) {
-            return Err(Error::setting(format!("histogram: a count is {h}")));
-        }
-        Ok(Self::of(Kind::Histogram(Histogram {
-            edges,
-            heights,
-            density: false,
-        })))
     }
 
     /// A heat map of `values[row][column]`, row 0 at the top, with one label per column (`x_labels`)
@@ -512,71 +337,4 @@ impl Series {
             .into(),
         }
     }
-}
-
-fn check_edges(edges: &[f64]) -> Result<()> {
-    let rising = edges.windows(2).all(|w| w[0] < w[1]) && edges.iter().all(|e| e.is_finite());
-    if edges.len() < 2 || !rising {
-        return Err(Error::setting(
-            "histogram: bin edges must be at least two finite, rising numbers",
-        ));
-    }
-    Ok(())
-}
-
-/// Bin edges for several sample sets together, so that their histograms can be compared.
-///
-/// # Errors
-/// As [`Series::histogram`].
-pub fn shared_edges(sets: &[&[f64]], bins: &Bins) -> Result<Vec<f64>> {
-    if let Bins::Edges(edges) = bins {
-        check_edges(edges)?;
-        return Ok(edges.clone());
-    }
-    let finite = |set: &[f64]| -> Vec<f64> {
-        let mut kept: Vec<f64> = set.iter().copied().filter(|v| v.is_finite()).collect();
-        kept.sort_by(f64::total_cmp);
-        kept
-    };
-    let sets: Vec<Vec<f64>> = sets.iter().map(|s| finite(s)).collect();
-    let low = sets
-        .iter()
-        .filter_map(|s| s.first())
-        .copied()
-        .reduce(f64::min);
-    let high = sets
-        .iter()
-        .filter_map(|s| s.last())
-        .copied()
-        .reduce(f64::max);
-    let (low, high) = match (low, high) {
-        (Some(a), Some(b)) if b > a => (a, b),
-        (Some(a), _) => (a - 0.5f64.max(a.abs() * 0.1), a + 0.5f64.max(a.abs() * 0.1)),
-        _ => (0.0, 1.0),
-    };
-    let count = match bins {
-        Bins::Count(n) if (1..=10_000).contains(n) => *n,
-        Bins::Count(n) => {
-            return Err(Error::setting(format!(
-                "histogram: {n} bins, expected between 1 and 10000"
-            )));
-        }
-        _ => {
-            let best = sets.iter().filter(|s| s.len() > 1).map(|s| {
-                let quartile = |q: f64| super::members::quantile(s, q);
-                let width = 2.0 * (quartile(0.75) - quartile(0.25)) / (s.len() as f64).cbrt();
-                (high - low) / width.max(f64::MIN_POSITIVE)
-            });
-            (best.fold(0.0, f64::max).ceil() as usize).clamp(5, 100)
-        }
-    };
-    let mut edges: Vec<f64> = (0..=count)
-        .map(|i| {
-            let t = i as f64 / count as f64;
-            low * (1.0 - t) + high * t
-        })
-        .collect();
-    edges.dedup();
-    check_edges(&edges)?;
-    Ok(edges)
 }

@@ -90,7 +90,7 @@ fn group_thousands(digits: &str) -> String {
     }
     let mut text = String::new();
     for (i, c) in digits.char_indices() {
-        if i > start && i < end && (end - i) % 3 == 0 {
+        if i > start && i < end && (end - i).is_multiple_of(3) {
             text.push('\u{2009}');
         }
         text.push(c);

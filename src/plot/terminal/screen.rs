@@ -1,6 +1,6 @@
 //! A screen of characters, each of which may be text or a braille pattern of 2 × 4 dots.
 
-use super::colour::{Rgb, WHITE};
+use crate::plot::colour::{Rgb, WHITE};
 
 /// One character of the screen.
 #[derive(Debug, Clone, Copy, Default)]
@@ -82,7 +82,7 @@ impl Screen {
         }
     }
 
-    /// The screen as lines without trailing blanks, with ANSI colours if wanted.
+    /// The screen as lines without trailing blanks and blank lines at the end, with ANSI colours if wanted.
     pub fn text(&self, coloured: bool) -> String {
         let mut out = String::new();
         for row in self.places.chunks(self.columns.max(1)) {
@@ -122,6 +122,8 @@ impl Screen {
             }
             out.push('\n');
         }
+        out.truncate(out.trim_end().len());
+        out.push('\n');
         out
     }
 }
@@ -161,7 +163,7 @@ mod tests {
     #[test]
     fn colours_are_made_legible() {
         for i in 0..=10 {
-            let colour = super::super::colour::colour_map(f64::from(i) / 10.0);
+            let colour = crate::plot::colour_map(f64::from(i) / 10.0);
             assert!(legible(colour).luminance() >= 0.16);
         }
     }
