@@ -1,5 +1,7 @@
 //! The table that says what a parametrization does to each parameter of a model.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::Model;
@@ -25,6 +27,22 @@ impl Scaled {
     }
 }
 
+impl fmt::Display for Scaled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // five significant digits are enough to recognise a number
+        let rounded: f64 = format!("{:.4e}", self.value).parse().unwrap_or(self.value);
+        if self.value == 0.0 || (1e-4..1e6).contains(&self.value.abs()) {
+            write!(f, "{rounded}")?;
+        } else {
+            write!(f, "{rounded:e}")?;
+        }
+        match self.exponent {
+            Some(e) if e != 0.0 => write!(f, " w^{e}"),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What a parametrization does to one parameter.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExplainRow {
@@ -46,11 +64,69 @@ pub struct ExplainRow {
     pub source: &'static str,
 }
 
-/// One row per parameter, for an optimizer family and its learning rate (1 gives the factors).
+/// What a parametrization does to a model's parameters, for one optimizer family.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Network, parametrization and width in a line.
+    pub title: String,
+    /// Whether [`ExplainRow::lr`] is a learning rate or the factor of one.
+    pub lr_given: bool,
+    /// One row per parameter.
+    pub rows: Vec<ExplainRow>,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lr = if self.lr_given { "lr" } else { "lr factor" };
+        let heads = [
+            "parameter",
+            "shape",
+            "role",
+            "init std",
+            "multiplier",
+            lr,
+            "weight decay ×",
+            "follows",
+        ];
+        let mut lines = vec![heads.map(str::to_string)];
+        lines.extend(self.rows.iter().map(|row| {
+            let shape: Vec<String> = row.shape.iter().map(usize::to_string).collect();
+            [
+                row.path.clone(),
+                shape.join("×"),
+                row.role.name().to_string(),
+                row.init_std.to_string(),
+                row.multiplier.to_string(),
+                row.lr.to_string(),
+                row.weight_decay.to_string(),
+                row.source.to_string(),
+            ]
+        }));
+        let width = |column: usize| {
+            lines
+                .iter()
+                .map(|l| l[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+        write!(f, "{}", self.title)?;
+        for line in &lines {
+            let cells = line
+                .iter()
+                .zip(&widths)
+                .map(|(cell, &width)| format!("{cell:width$}"));
+            write!(f, "\n{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// One row per parameter, for an optimizer family and its learning rate (without, the factors of it).
 ///
 /// # Errors
 /// If the network cannot be built at twice its width.
-pub fn explain(model: &Model, family: OptimizerFamily, lr: f64) -> Result<Vec<ExplainRow>> {
+pub fn explain(model: &Model, family: OptimizerFamily, lr: Option<f64>) -> Result<Explanation> {
     let network = model.network();
     let rule = model.parametrization();
     let doubled = network.at(2 * network.width.unwrap_or(1));
@@ -67,12 +143,22 @@ pub fn explain(model: &Model, family: OptimizerFamily, lr: f64) -> Result<Vec<Ex
             init_std: pair(|s| s.init.std()),
             multiplier: pair(|s| s.multiplier),
             lr: Scaled {
-                value: rate.value * lr,
+                value: rate.value * lr.unwrap_or(1.0),
                 ..rate
             },
             weight_decay: pair(|s| s.weight_decay),
             source: here.source,
         }
     });
-    Ok(rows.collect())
+    Ok(Explanation {
+        title: format!(
+            "{} at width {} under {}, {}; w^x: how a number grows with width",
+            network.name,
+            network.width.map_or("-".into(), |w| w.to_string()),
+            rule.name(),
+            family.name()
+        ),
+        lr_given: lr.is_some(),
+        rows: rows.collect(),
+    })
 }

@@ -9,5 +9,5 @@ mod init;
 #[allow(clippy::module_inception)]
 mod model;
 
-pub use explain::{ExplainRow, explain};
+pub use explain::{ExplainRow, Explanation, Scaled, explain};
 pub use model::{Model, ModelSettings, Parameter, SharedModel};

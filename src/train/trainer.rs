@@ -239,6 +239,11 @@ impl Trainer {
         self.loss
     }
 
+    /// Examples per step.
+    pub fn batch_size(&self) -> usize {
+        self.settings.batch
+    }
+
     /// Steps done.
     pub fn step(&self) -> u64 {
         self.step

@@ -123,8 +123,14 @@
 //!
 //! [`callback::call`]: super::callback::call
 
+pub mod data;
 pub mod general;
+pub mod model;
+pub mod nn;
+pub mod optim;
+pub mod parametrization;
 pub mod study;
+pub mod train;
 
 use std::collections::BTreeMap;
 
@@ -188,5 +194,19 @@ impl<'a> Registry<'a> {
 /// Registers every area. One line per file.
 pub fn register(registry: &mut Registry) {
     general::register(registry);
+    nn::register(registry);
+    parametrization::register(registry);
+    optim::register(registry);
+    model::register(registry);
+    train::register(registry);
     study::register(registry);
+}
+
+/// A value in one line: its name and settings.
+fn one_line(name: &str, settings: &serde_json::Value) -> String {
+    let settings = settings.as_object().into_iter().flatten();
+    let settings: Vec<String> = settings
+        .map(|(key, value)| format!("{key}: {value}"))
+        .collect();
+    format!("{name}({})", settings.join(", "))
 }

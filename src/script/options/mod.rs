@@ -21,7 +21,7 @@
 //! let mut map = rhai::Map::new();
 //! map.insert("lr".into(), rhai::Dynamic::from(1_i64));
 //! let options = SgdOptions::read("sgd", &map).unwrap();
-//! assert_eq!(options.lr, PerMember::One(1.0));
+//! assert_eq!(options.lr, PerMember::Same(1.0));
 //! map.insert("momentun".into(), rhai::Dynamic::from(0.9));
 //! let error = SgdOptions::read("sgd", &map).unwrap_err();
 //! assert_eq!(error.message, "sgd has no setting `momentun`; it accepts clip, lr, momentum, nesterov");

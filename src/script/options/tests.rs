@@ -64,7 +64,7 @@ fn defaults_apply_and_unit_means_absent() {
     )
     .unwrap();
     assert_eq!(o.width, 128);
-    assert_eq!(o.lr, PerMember::One(1.0));
+    assert_eq!(o.lr, PerMember::Same(1.0));
     assert_eq!(o.widths, [64, 128]);
     assert_eq!(o.shape, Shape::Round);
     assert_eq!(o.clip, None);

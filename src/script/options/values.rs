@@ -7,6 +7,7 @@ use rhai::{Dynamic, FnPtr, Map};
 
 use super::read::{OptionsSpec, Values};
 use crate::error::Error;
+pub use crate::optim::PerMember;
 
 /// A type that a setting can have.
 ///
@@ -214,38 +215,6 @@ impl FromScript for Dynamic {
     }
 }
 
-/// A number for all members of an ensemble, or one for each.
-#[derive(Debug, Clone, PartialEq)]
-pub enum PerMember {
-    /// The same number for every member.
-    One(f64),
-    /// Element `i` is member `i`'s number.
-    Each(Vec<f64>),
-}
-
-impl PerMember {
-    /// The number of each of `members` members.
-    ///
-    /// # Errors
-    /// When an array of another length was given.
-    pub fn expand(&self, members: usize) -> crate::error::Result<Vec<f64>> {
-        match self {
-            Self::One(x) => Ok(vec![*x; members]),
-            Self::Each(xs) if xs.len() == members => Ok(xs.clone()),
-            Self::Each(xs) => Err(Error::setting(format!(
-                "{} values were given for {members} members",
-                xs.len()
-            ))),
-        }
-    }
-}
-
-impl From<f64> for PerMember {
-    fn from(value: f64) -> Self {
-        Self::One(value)
-    }
-}
-
 impl FromScript for PerMember {
     fn words() -> String {
         "number, or an array with one number per member".into()
@@ -260,12 +229,12 @@ impl FromScript for PerMember {
             };
         }
         f64::from_script(value)
-            .map(Self::One)
+            .map(Self::Same)
             .map_err(|_| Values::mismatch::<Self>(value))
     }
     fn show(&self) -> String {
         match self {
-            Self::One(x) => x.show(),
+            Self::Same(x) => x.show(),
             Self::Each(xs) => xs.show(),
         }
     }
@@ -312,7 +281,7 @@ impl<T: Numbers> Numbers for Option<T> {
 impl Numbers for PerMember {
     fn numbers(&self) -> Vec<f64> {
         match self {
-            Self::One(x) => vec![*x],
+            Self::Same(x) => vec![*x],
             Self::Each(xs) => xs.clone(),
         }
     }

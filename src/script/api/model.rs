@@ -1,0 +1,405 @@
+//! Models.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use candle_core::{DType, Device, Tensor};
+use rhai::plugin::*;
+use rhai::{Array, FnPtr, Map};
+
+use super::Registry;
+use super::nn::network_of;
+use super::optim::OptimizerValue;
+use super::parametrization::Rule;
+use crate::error::Error;
+use crate::model::{Explanation, Model, ModelSettings, SharedModel, explain};
+use crate::nn::Network;
+use crate::parametrization::OptimizerFamily;
+use crate::script::{OrRaise, RhaiResultOf, StoredFn, raise};
+
+/// A model as scripts hold it: copies look at the same parameters.
+#[derive(Debug, Clone)]
+pub struct ModelValue(pub SharedModel);
+
+impl ModelValue {
+    /// The model, to be looked at.
+    pub fn read(&self) -> RwLockReadGuard<'_, Model> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The model, to be changed or run.
+    pub fn write(&self) -> RwLockWriteGuard<'_, Model> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+crate::script_type!(ModelValue, "model", "init(mlp(), mup())");
+crate::choice! { DType { "f32" => DType::F32, "f64" => DType::F64 } }
+
+crate::options! {
+    /// Settings of a model.
+    pub struct InitOptions for "init" {
+        /// Number of members; their seeds are `seed`, `seed + 1`, …
+        members: Option<usize> = None, where (1..);
+        /// Seed of the first member.
+        seed: u64 = 0;
+        /// Seeds of the members, in place of `members` and `seed`.
+        seeds: Option<Vec<u64>> = None;
+        /// Width, where the network is given as a function of width.
+        width: Option<usize> = None, where (1..);
+        /// Element type of the parameters and of all computing.
+        dtype: DType = DType::F32;
+    }
+}
+
+/// Registers models.
+pub fn register(registry: &mut Registry) {
+    registry.name_type::<ModelValue>("Model");
+    registry.name_type::<Explanation>("Explanation");
+    registry.options(InitOptions::spec());
+    registry.global(rhai::exported_module!(functions));
+}
+
+fn build(network: Network, rule: &Rule, o: InitOptions) -> crate::error::Result<ModelValue> {
+    let seeds = match (o.seeds, o.members) {
+        (Some(seeds), Some(members)) if seeds.len() != members => {
+            return Err(Error::setting(format!(
+                "init: {} seeds were given for {members} members",
+                seeds.len()
+            )));
+        }
+        (Some(seeds), _) if seeds.is_empty() => {
+            return Err(Error::setting("init: seeds must have at least one seed"));
+        }
+        (Some(seeds), _) => seeds,
+        (None, members) => (o.seed..).take(members.unwrap_or(1)).collect(),
+    };
+    let settings = ModelSettings {
+        seeds,
+        dtype: o.dtype,
+        device: Device::Cpu,
+    };
+    let model = Model::new(network, rule.0.clone(), settings)?;
+    Ok(ModelValue(Arc::new(RwLock::new(model))))
+}
+
+#[allow(missing_docs, reason = "the comments are the script reference")]
+#[export_module]
+mod functions {
+    use super::*;
+
+    /// A model: a network with fresh parameters under a parametrization. It is always an ensemble
+    /// of one or more members, which share the architecture and differ in seed; every parameter has
+    /// shape `[members, …]`. Initial values depend on (member's seed, parameter's path) alone.
+    ///
+    /// The network may be given as a function of width, with the width among the settings. Input
+    /// shape and number of outputs that the network leaves open are taken from the stream when a
+    /// trainer is made; until then 3×32×32 and 10 are assumed.
+    ///
+    /// ```rhai
+    /// let m = init(mlp(#{ width: 64 }), mup(), #{ members: 4 });
+    /// m.members            // → 4
+    /// let f = init(|w| sequential([flatten(), linear(w), relu(), linear(10)]), mup(), #{ width: 32 });
+    /// f.width              // → 32
+    /// ```
+    #[rhai_fn(name = "init", return_raw)]
+    pub fn init_with(
+        ctx: NativeCallContext,
+        network: Network,
+        rule: Rule,
+        settings: Map,
+    ) -> RhaiResultOf<ModelValue> {
+        let o = InitOptions::from_map(&ctx, &settings)?;
+        let network = match (o.width, network.width) {
+            (Some(width), Some(_)) => network.at(width),
+            _ => network,
+        };
+        build(network, &rule, o).or_raise(&ctx)
+    }
+    #[rhai_fn(name = "init", return_raw)]
+    pub fn init(ctx: NativeCallContext, network: Network, rule: Rule) -> RhaiResultOf<ModelValue> {
+        init_with(ctx, network, rule, Map::new())
+    }
+    #[rhai_fn(name = "init", return_raw)]
+    pub fn init_function(
+        ctx: NativeCallContext,
+        describe: FnPtr,
+        rule: Rule,
+        settings: Map,
+    ) -> RhaiResultOf<ModelValue> {
+        let o = InitOptions::from_map(&ctx, &settings)?;
+        let Some(width) = o.width else {
+            let error =
+                Error::setting("init: a network given as a function needs the setting `width`");
+            return Err(raise(
+                &ctx,
+                error.with_help("init(|w| …, rule, #{ width: 256 })"),
+            ));
+        };
+        let network = StoredFn::new(&ctx, describe).and_then(|f| network_of(f, width));
+        network.and_then(|n| build(n, &rule, o)).or_raise(&ctx)
+    }
+
+    /// What the parametrization does to each parameter: path, shape, role, initial standard
+    /// deviation, forward multiplier, learning rate and weight-decay factors, each with its exponent
+    /// of width, and the row of the table that it follows. With an optimizer the learning rate
+    /// itself; without one, the factors for SGD (`"adam"` for Adam's).
+    ///
+    /// ```rhai
+    /// let m = init(mlp(#{ width: 128, inputs: 20 }), mup(#{ base_width: 64 }));
+    /// m.explain(adam(#{ lr: 0.01 })).rows[2].lr      // → 0.005
+    /// ```
+    #[rhai_fn(name = "explain", return_raw, pure)]
+    pub fn explain_with(
+        ctx: NativeCallContext,
+        model: &mut ModelValue,
+        optimizer: OptimizerValue,
+    ) -> RhaiResultOf<Explanation> {
+        let (family, lr) = (optimizer.0.family(), optimizer.0.lr().of(0));
+        explain(&model.read(), family, Some(lr)).or_raise(&ctx)
+    }
+    #[rhai_fn(name = "explain", return_raw, pure)]
+    pub fn explain_family(
+        ctx: NativeCallContext,
+        model: &mut ModelValue,
+        family: &str,
+    ) -> RhaiResultOf<Explanation> {
+        let family = match family {
+            "sgd" => OptimizerFamily::Sgd,
+            "adam" => OptimizerFamily::Adam,
+            other => {
+                return Err(raise(
+                    &ctx,
+                    Error::setting(format!(
+                        "explain: expected \"sgd\", \"adam\" or an optimizer, found \"{other}\""
+                    )),
+                ));
+            }
+        };
+        explain(&model.read(), family, None).or_raise(&ctx)
+    }
+    #[rhai_fn(name = "explain", return_raw, pure)]
+    pub fn explain_default(
+        ctx: NativeCallContext,
+        model: &mut ModelValue,
+    ) -> RhaiResultOf<Explanation> {
+        explain_family(ctx, model, "sgd")
+    }
+
+    /// The rows of an explanation as maps: `path`, `shape`, `role`, `init_std`, `multiplier`, `lr`,
+    /// `weight_decay`, each number with its exponent of width under `…_exponent` (`()` where the
+    /// number is 0), and `source`.
+    ///
+    /// ```rhai
+    /// let m = init(mlp(#{ width: 128 }), mup());
+    /// m.explain("adam").rows[2].lr_exponent      // → -1.0
+    /// ```
+    #[rhai_fn(get = "rows", pure)]
+    pub fn rows(explanation: &mut Explanation) -> Array {
+        let row = |row: &crate::model::ExplainRow| {
+            let mut map = Map::new();
+            let shape = row.shape.iter().map(|&n| Dynamic::from(n as i64));
+            map.insert("path".into(), row.path.clone().into());
+            map.insert("shape".into(), shape.collect::<Array>().into());
+            map.insert("role".into(), row.role.name().into());
+            map.insert("source".into(), row.source.into());
+            for (name, number) in [
+                ("init_std", row.init_std),
+                ("multiplier", row.multiplier),
+                ("lr", row.lr),
+                ("weight_decay", row.weight_decay),
+            ] {
+                map.insert(name.into(), number.value.into());
+                let exponent = number.exponent.map_or(Dynamic::UNIT, Dynamic::from);
+                map.insert(format!("{name}_exponent").into(), exponent);
+            }
+            Dynamic::from(map)
+        };
+        explanation.rows.iter().map(row).collect()
+    }
+
+    /// An explanation as a table.
+    ///
+    /// ```rhai
+    /// init(mlp(#{ width: 128 }), mup()).explain().to_string().contains("readout.weight")  // → true
+    /// ```
+    #[rhai_fn(name = "to_string", name = "to_debug", name = "display", pure)]
+    pub fn explanation_to_string(explanation: &mut Explanation) -> String {
+        explanation.to_string()
+    }
+
+    /// Number of members.
+    ///
+    /// ```rhai
+    /// init(mlp(), sp(), #{ members: 3 }).members      // → 3
+    /// ```
+    #[rhai_fn(get = "members", pure)]
+    pub fn members(model: &mut ModelValue) -> i64 {
+        model.read().members() as i64
+    }
+
+    /// Seeds of the members.
+    ///
+    /// ```rhai
+    /// init(mlp(), sp(), #{ members: 3, seed: 5 }).seeds      // → [5, 6, 7]
+    /// ```
+    #[rhai_fn(get = "seeds", pure)]
+    pub fn seeds(model: &mut ModelValue) -> Array {
+        model
+            .read()
+            .seeds()
+            .iter()
+            .map(|&s| Dynamic::from(s as i64))
+            .collect()
+    }
+
+    /// Width of the model's network, `()` if it is not a function of width.
+    ///
+    /// ```rhai
+    /// init(mlp(#{ width: 64 }), mup()).width      // → 64
+    /// ```
+    #[rhai_fn(get = "width", pure)]
+    pub fn model_width(model: &mut ModelValue) -> Dynamic {
+        model
+            .read()
+            .network()
+            .width
+            .map_or(Dynamic::UNIT, |w| (w as i64).into())
+    }
+
+    /// Number of parameters of one member.
+    ///
+    /// ```rhai
+    /// init(mlp(#{ width: 8, depth: 2, inputs: 4, outputs: 2 }), sp()).param_count      // → 58
+    /// ```
+    #[rhai_fn(get = "param_count", pure)]
+    pub fn param_count(model: &mut ModelValue) -> i64 {
+        model.read().param_count() as i64
+    }
+
+    /// Paths of the parameters, in the order of the forward pass.
+    ///
+    /// ```rhai
+    /// init(mlp(#{ depth: 2, bias: false }), sp()).params      // → ["layers.0.weight", "readout.weight"]
+    /// ```
+    #[rhai_fn(get = "params", pure)]
+    pub fn params(model: &mut ModelValue) -> Array {
+        let model = model.read();
+        model
+            .params()
+            .iter()
+            .map(|p| p.info.path.clone().into())
+            .collect()
+    }
+
+    /// A copy of one parameter, `[members, …]`, by its path; weights are `[members, fan_in, fan_out]`.
+    ///
+    /// ```rhai
+    /// init(mlp(#{ width: 64 }), sp(), #{ members: 2 }).param("readout.weight").shape   // → [2, 64, 10]
+    /// ```
+    #[rhai_fn(return_raw, pure)]
+    pub fn param(
+        ctx: NativeCallContext,
+        model: &mut ModelValue,
+        path: &str,
+    ) -> RhaiResultOf<Tensor> {
+        let model = model.read();
+        match model.params().iter().find(|p| p.info.path == path) {
+            Some(p) => p.value.copy().map_err(Error::from).or_raise(&ctx),
+            None => {
+                let paths: Vec<_> = model
+                    .params()
+                    .iter()
+                    .map(|p| p.info.path.as_str())
+                    .collect();
+                let error = Error::setting(format!(
+                    "there is no parameter `{path}`; there are {}",
+                    paths.join(", ")
+                ));
+                let help = crate::script::names::did_you_mean(path, paths);
+                Err(raise(
+                    &ctx,
+                    match help {
+                        Some(help) => error.with_help(help),
+                        None => error,
+                    },
+                ))
+            }
+        }
+    }
+
+    /// Replaces the values of one parameter by a tensor of the same shape, `[members, …]`.
+    ///
+    /// ```rhai
+    /// let m = init(mlp(#{ width: 4, depth: 2, inputs: 3, outputs: 2 }), sp());
+    /// m.set_param("readout.bias", tensor([[0.5, -0.5]]));
+    /// m.param("readout.bias").to_array()      // → [[0.5, -0.5]]
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn set_param(
+        ctx: NativeCallContext,
+        model: &mut ModelValue,
+        path: &str,
+        value: Tensor,
+    ) -> RhaiResultOf<()> {
+        model.write().set_param(path, &value).or_raise(&ctx)
+    }
+
+    /// Outputs (logits) for inputs `[points, …]`: `[members, points, outputs]`.
+    ///
+    /// ```rhai
+    /// let s = data::synthetic_images();
+    /// let m = init(mlp(#{ width: 16 }), mup(), #{ members: 2 });
+    /// m.predict(s.batch(5).inputs).shape      // → [2, 5, 10]
+    /// ```
+    #[rhai_fn(return_raw, pure)]
+    pub fn predict(
+        ctx: NativeCallContext,
+        model: &mut ModelValue,
+        inputs: Tensor,
+    ) -> RhaiResultOf<Tensor> {
+        model.write().predict(&inputs).or_raise(&ctx)
+    }
+
+    /// The activation that the network has at a layer for inputs `[points, …]`: `[members, points,
+    /// …]`. In an `mlp`, `layers.0` gives the first preactivations and `layers.0.relu` the first
+    /// features.
+    ///
+    /// ```rhai
+    /// let s = data::synthetic_images();
+    /// let m = init(mlp(#{ width: 16 }), mup());
+    /// m.activation("layers.1.relu", s.batch(5).inputs).shape      // → [1, 5, 16]
+    /// ```
+    #[rhai_fn(return_raw, pure)]
+    pub fn activation(
+        ctx: NativeCallContext,
+        model: &mut ModelValue,
+        path: &str,
+        inputs: Tensor,
+    ) -> RhaiResultOf<Tensor> {
+        model.write().activation(path, &inputs).or_raise(&ctx)
+    }
+
+    /// A model in one line.
+    ///
+    /// ```rhai
+    /// let m = init(mlp(#{ width: 64, inputs: 20 }), mup(), #{ members: 4 });
+    /// m.to_string()      // → "mlp(width 64) under mup, 4 members of 6154 parameters, f32"
+    /// ```
+    #[rhai_fn(name = "to_string", name = "to_debug", name = "display", pure)]
+    pub fn model_to_string(model: &mut ModelValue) -> String {
+        let model = model.read();
+        let network = model.network();
+        let width = network
+            .width
+            .map_or(String::new(), |w| format!("(width {w})"));
+        let members = model.members();
+        format!(
+            "{}{width} under {}, {members} member{} of {} parameters, {}",
+            network.name,
+            model.parametrization().name(),
+            if members == 1 { "" } else { "s" },
+            model.param_count(),
+            model.dtype().as_str()
+        )
+    }
+}

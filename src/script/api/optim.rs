@@ -1,0 +1,306 @@
+//! Optimizers and learning-rate schedules.
+
+use std::sync::Arc;
+
+use rhai::Map;
+use rhai::plugin::*;
+
+use super::Registry;
+use crate::error::Error;
+use crate::optim::{Adam, Optimizer, Schedule, Sgd};
+use crate::script::options::{NON_NEGATIVE, POSITIVE, PerMember};
+use crate::script::{RhaiResultOf, raise};
+
+/// An optimizer as scripts hold it.
+#[derive(Debug, Clone)]
+pub struct OptimizerValue(pub Arc<dyn Optimizer>);
+
+crate::script_type!(OptimizerValue, "optimizer", "sgd(#{ lr: 0.1 })");
+crate::script_type!(Schedule, "schedule", "schedule::cosine(#{ steps: 1000 })");
+
+crate::options! {
+    /// Settings of stochastic gradient descent. A number may also be an array with one number per
+    /// member.
+    pub struct SgdOptions for "sgd" {
+        /// Learning rate.
+        lr: PerMember = PerMember::Same(0.1), where NON_NEGATIVE;
+        /// Momentum.
+        momentum: PerMember = PerMember::Same(0.0), where (0.0..1.0);
+        /// Nesterov momentum.
+        nesterov: bool = false;
+        /// L2 penalty added to the gradient.
+        weight_decay: PerMember = PerMember::Same(0.0), where NON_NEGATIVE;
+    }
+}
+
+crate::options! {
+    /// Settings of Adam. A number may also be an array with one number per member.
+    pub struct AdamOptions for "adam" {
+        /// Learning rate.
+        lr: PerMember = PerMember::Same(0.001), where NON_NEGATIVE;
+        /// Decay of the first moment.
+        beta1: PerMember = PerMember::Same(0.9), where (0.0..1.0);
+        /// Decay of the second moment.
+        beta2: PerMember = PerMember::Same(0.999), where (0.0..1.0);
+        /// Added to the root of the second moment.
+        eps: PerMember = PerMember::Same(1e-8), where NON_NEGATIVE;
+        /// L2 penalty added to the gradient.
+        weight_decay: PerMember = PerMember::Same(0.0), where NON_NEGATIVE;
+    }
+}
+
+crate::options! {
+    /// Settings of AdamW. A number may also be an array with one number per member.
+    pub struct AdamwOptions for "adamw" {
+        /// Learning rate.
+        lr: PerMember = PerMember::Same(0.001), where NON_NEGATIVE;
+        /// Decay of the first moment.
+        beta1: PerMember = PerMember::Same(0.9), where (0.0..1.0);
+        /// Decay of the second moment.
+        beta2: PerMember = PerMember::Same(0.999), where (0.0..1.0);
+        /// Added to the root of the second moment.
+        eps: PerMember = PerMember::Same(1e-8), where NON_NEGATIVE;
+        /// The weight shrinks by lr · weight_decay at each step.
+        weight_decay: PerMember = PerMember::Same(0.01), where NON_NEGATIVE;
+    }
+}
+
+crate::options! {
+    /// Settings of a cosine schedule.
+    pub struct CosineOptions for "schedule::cosine" {
+        /// Step at which the floor is reached.
+        steps: u64, where (1..);
+        /// Steps of linear warm-up before.
+        warmup: u64 = 0;
+        /// Final factor.
+        floor: f64 = 0.0, where (0.0..=1.0);
+    }
+}
+
+crate::options! {
+    /// Settings of a step schedule: give `every` or `at`.
+    pub struct StepOptions for "schedule::step" {
+        /// Steps between two reductions.
+        every: Option<u64> = None, where (1..);
+        /// Steps of the reductions.
+        at: Option<Vec<u64>> = None;
+        /// Factor of one reduction.
+        gamma: f64 = 0.1, where POSITIVE;
+    }
+}
+
+/// Registers optimizers and schedules.
+pub fn register(registry: &mut Registry) {
+    registry.name_type::<OptimizerValue>("Optimizer");
+    registry.name_type::<Schedule>("Schedule");
+    registry.options(SgdOptions::spec());
+    registry.options(AdamOptions::spec());
+    registry.options(AdamwOptions::spec());
+    registry.options(CosineOptions::spec());
+    registry.options(StepOptions::spec());
+    registry.global(rhai::exported_module!(functions));
+    registry.module("schedule", rhai::exported_module!(schedules));
+}
+
+#[allow(missing_docs, reason = "the comments are the script reference")]
+#[export_module]
+mod functions {
+    use super::*;
+
+    /// Stochastic gradient descent as in PyTorch: `g += weight_decay · p; v = momentum · v + g;
+    /// p -= lr · v` (with Nesterov, `p -= lr · (g + momentum · v)`).
+    ///
+    /// ```rhai
+    /// sgd(#{ lr: 0.1, momentum: 0.9 }).name      // → "sgd"
+    /// sgd(#{ lr: [0.1, 0.2, 0.4] }).name         // one learning rate per member
+    /// ```
+    #[rhai_fn(name = "sgd", return_raw)]
+    pub fn sgd_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<OptimizerValue> {
+        let o = SgdOptions::from_map(&ctx, &settings)?;
+        if o.nesterov && o.momentum.values().contains(&0.0) {
+            let error = Error::setting("sgd: nesterov needs a momentum above 0");
+            return Err(raise(&ctx, error.with_help("give momentum: 0.9")));
+        }
+        Ok(OptimizerValue(Arc::new(Sgd {
+            lr: o.lr,
+            momentum: o.momentum,
+            nesterov: o.nesterov,
+            weight_decay: o.weight_decay,
+        })))
+    }
+    #[rhai_fn(name = "sgd", return_raw)]
+    pub fn sgd(ctx: NativeCallContext) -> RhaiResultOf<OptimizerValue> {
+        sgd_with(ctx, Map::new())
+    }
+
+    /// Adam (Kingma & Ba 2015) as in PyTorch, with bias correction and `eps` outside the root.
+    ///
+    /// ```rhai
+    /// adam(#{ lr: 0.01 }).name      // → "adam"
+    /// ```
+    #[rhai_fn(name = "adam", return_raw)]
+    pub fn adam_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<OptimizerValue> {
+        let o = AdamOptions::from_map(&ctx, &settings)?;
+        Ok(OptimizerValue(Arc::new(Adam {
+            lr: o.lr,
+            beta1: o.beta1,
+            beta2: o.beta2,
+            eps: o.eps,
+            weight_decay: o.weight_decay,
+            decoupled: false,
+        })))
+    }
+    #[rhai_fn(name = "adam", return_raw)]
+    pub fn adam(ctx: NativeCallContext) -> RhaiResultOf<OptimizerValue> {
+        adam_with(ctx, Map::new())
+    }
+
+    /// AdamW (Loshchilov & Hutter 2019) as in PyTorch: Adam with weight decay apart from the
+    /// gradient.
+    ///
+    /// ```rhai
+    /// adamw(#{ lr: 0.01, weight_decay: 0.1 }).name      // → "adamw"
+    /// ```
+    #[rhai_fn(name = "adamw", return_raw)]
+    pub fn adamw_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<OptimizerValue> {
+        let o = AdamwOptions::from_map(&ctx, &settings)?;
+        Ok(OptimizerValue(Arc::new(Adam {
+            lr: o.lr,
+            beta1: o.beta1,
+            beta2: o.beta2,
+            eps: o.eps,
+            weight_decay: o.weight_decay,
+            decoupled: true,
+        })))
+    }
+    #[rhai_fn(name = "adamw", return_raw)]
+    pub fn adamw(ctx: NativeCallContext) -> RhaiResultOf<OptimizerValue> {
+        adamw_with(ctx, Map::new())
+    }
+
+    /// Name of an optimizer.
+    ///
+    /// ```rhai
+    /// adamw().name      // → "adamw"
+    /// ```
+    #[rhai_fn(get = "name", pure)]
+    pub fn optimizer_name(optimizer: &mut OptimizerValue) -> String {
+        optimizer.0.name().to_string()
+    }
+
+    /// An optimizer in one line, with its settings.
+    ///
+    /// ```rhai
+    /// sgd(#{ lr: 0.5 }).to_string()
+    /// // → "sgd(lr: 0.5, momentum: 0.0, nesterov: false, weight_decay: 0.0)"
+    /// ```
+    #[rhai_fn(name = "to_string", name = "to_debug", name = "display", pure)]
+    pub fn optimizer_to_string(optimizer: &mut OptimizerValue) -> String {
+        super::super::one_line(optimizer.0.name(), &optimizer.0.settings())
+    }
+
+    /// A schedule in one line, with its settings.
+    ///
+    /// ```rhai
+    /// schedule::step(#{ every: 100, gamma: 0.5 }).to_string()
+    /// // → "schedule(schedule: \"step\", every: 100, gamma: 0.5)"
+    /// ```
+    #[rhai_fn(name = "to_string", name = "to_debug", name = "display", pure)]
+    pub fn schedule_to_string(schedule: &mut Schedule) -> String {
+        super::super::one_line(
+            "schedule",
+            &serde_json::to_value(&*schedule).unwrap_or_default(),
+        )
+    }
+}
+
+#[allow(missing_docs, reason = "the comments are the script reference")]
+#[export_module]
+mod schedules {
+    use super::*;
+
+    /// A learning rate that stays.
+    ///
+    /// ```rhai
+    /// schedule::constant().factor(100)      // → 1.0
+    /// ```
+    pub fn constant() -> Schedule {
+        Schedule::Constant
+    }
+
+    /// A learning rate that grows linearly over `steps` steps, with factor 1/steps at the first, and
+    /// then stays.
+    ///
+    /// ```rhai
+    /// schedule::warmup(10).factor(4)      // → 0.5
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn warmup(ctx: NativeCallContext, steps: i64) -> RhaiResultOf<Schedule> {
+        match u64::try_from(steps) {
+            Ok(warmup) => Ok(Schedule::Linear { warmup }),
+            Err(_) => Err(raise(
+                &ctx,
+                Error::setting(format!(
+                    "schedule::warmup needs a number of steps from 0 up, found {steps}"
+                )),
+            )),
+        }
+    }
+
+    /// Linear warm-up, then half a cosine down to `floor` at step `steps`, and `floor` after that
+    /// (Loshchilov & Hutter 2017).
+    ///
+    /// ```rhai
+    /// schedule::cosine(#{ steps: 100 }).factor(50)      // → 0.5
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn cosine(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<Schedule> {
+        let o = CosineOptions::from_map(&ctx, &settings)?;
+        if o.warmup >= o.steps {
+            let (steps, warmup) = (o.steps, o.warmup);
+            return Err(raise(
+                &ctx,
+                Error::setting(format!(
+                    "schedule::cosine: warmup ({warmup}) must be less than steps ({steps})"
+                )),
+            ));
+        }
+        Ok(Schedule::Cosine {
+            steps: o.steps,
+            warmup: o.warmup,
+            floor: o.floor,
+        })
+    }
+
+    /// A learning rate that is multiplied by `gamma` every `every` steps (PyTorch's `StepLR`), or
+    /// at each of the steps `at` (`MultiStepLR`).
+    ///
+    /// ```rhai
+    /// schedule::step(#{ every: 100, gamma: 0.5 }).factor(250)      // → 0.25
+    /// schedule::step(#{ at: [10, 40] }).factor(9)                  // → 1.0
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn step(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<Schedule> {
+        let o = StepOptions::from_map(&ctx, &settings)?;
+        let gamma = o.gamma;
+        match (o.every, o.at) {
+            (Some(every), None) => Ok(Schedule::Step { every, gamma }),
+            (None, Some(at)) => Ok(Schedule::MultiStep { at, gamma }),
+            _ => Err(raise(
+                &ctx,
+                Error::setting("schedule::step needs either `every` or `at`"),
+            )),
+        }
+    }
+
+    /// The factor of the learning rate at a step, counted from 0.
+    ///
+    /// ```rhai
+    /// schedule::warmup(4).factor(0)      // → 0.25
+    /// ```
+    #[rhai_fn(global, pure)]
+    pub fn factor(schedule: &mut Schedule, step: i64) -> f64 {
+        let step = u64::try_from(step).unwrap_or(0);
+        schedule.factor(step).unwrap_or(1.0)
+    }
+}
