@@ -3,7 +3,7 @@
 use std::sync::{Arc, RwLock};
 
 use candle_core::{DType, Device};
-use widthwise::data::{SyntheticImages, SyntheticImagesSettings, Stream, Teacher, TeacherSettings};
+use widthwise::data::{Stream, SyntheticImages, SyntheticImagesSettings, Teacher, TeacherSettings};
 use widthwise::error::Result;
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::layers::{Activation, Flatten, LayerNorm, Linear};
@@ -53,7 +53,10 @@ fn with_norm(width: usize) -> Network {
 /// A network with everything: shared input into a norm, a residual block of width.
 fn residual(width: usize) -> Network {
     Network::new("blocks", Some(width), serde_json::json!({}), |sizes| {
-        let linear = |outputs| Linear { outputs, bias: true };
+        let linear = |outputs| Linear {
+            outputs,
+            bias: true,
+        };
         let block = vec![
             Node::layer("norm", LayerNorm::default()),
             Node::layer("up", linear(2 * sizes.width)),
@@ -126,11 +129,25 @@ type MakeOptimizer = fn(PerMember) -> Arc<dyn Optimizer>;
 fn a_member_alone_has_the_bits_it_has_in_an_ensemble() -> Result<()> {
     let seeds = [11, 4, 7];
     let rates = [0.02, 0.05, 0.01];
-    let networks: [MakeNetwork; 3] = [|w| mlp(Mlp { width: w, ..Mlp::default() }), with_norm, residual];
+    let networks: [MakeNetwork; 3] = [
+        |w| {
+            mlp(Mlp {
+                width: w,
+                ..Mlp::default()
+            })
+        },
+        with_norm,
+        residual,
+    ];
     for network in networks {
         for optimizer in [sgd as MakeOptimizer, adam] {
             for width in [33, 96] {
-                let rule = || Arc::new(Mup { base_width: 32, ..Mup::default() });
+                let rule = || {
+                    Arc::new(Mup {
+                        base_width: 32,
+                        ..Mup::default()
+                    })
+                };
                 let each = optimizer(PerMember::Each(rates.to_vec()));
                 let together = train(network(width), rule(), &seeds, each, DType::F32)?;
                 for (i, &seed) in seeds.iter().enumerate() {
@@ -153,7 +170,10 @@ fn a_member_alone_has_the_bits_it_has_in_an_ensemble() -> Result<()> {
 #[test]
 fn bits_do_not_depend_on_the_number_of_threads() -> Result<()> {
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| {
             let rule = Arc::new(Sp::default());
             train(residual(160), rule, &[1, 2], sgd(0.05.into()), DType::F32)
@@ -176,7 +196,10 @@ fn a_diverging_member_is_marked_and_the_others_go_on() -> Result<()> {
         seeds: vec![0, 1, 2],
         ..ModelSettings::default()
     };
-    let network = mlp(Mlp { width: 16, ..Mlp::default() });
+    let network = mlp(Mlp {
+        width: 16,
+        ..Mlp::default()
+    });
     let model = Model::new(network, Arc::new(MeanField::default()), settings)?;
     let optimizer = sgd(PerMember::Each(vec![0.01, 1e9, 0.01]));
     let settings = TrainerSettings {
@@ -197,7 +220,10 @@ fn a_diverging_member_is_marked_and_the_others_go_on() -> Result<()> {
     let last = record.series["train_loss"].values.last().unwrap();
     assert!(last[0].is_finite() && last[2].is_finite() && !last[1].is_finite());
     let ensemble = record.series["ensemble_test_loss"].values.last().unwrap();
-    assert!(ensemble[0].is_finite(), "the ensemble leaves the diverged member out");
+    assert!(
+        ensemble[0].is_finite(),
+        "the ensemble leaves the diverged member out"
+    );
     assert!(!record.series["test_loss"].values.last().unwrap()[1].is_finite());
     Ok(())
 }
@@ -205,11 +231,13 @@ fn a_diverging_member_is_marked_and_the_others_go_on() -> Result<()> {
 #[test]
 fn all_members_diverging_ends_the_run() -> Result<()> {
     let stream = Arc::new(Teacher::new(TeacherSettings::default())?);
-    let network = mlp(Mlp { width: 16, ..Mlp::default() });
+    let network = mlp(Mlp {
+        width: 16,
+        ..Mlp::default()
+    });
     let model = Model::new(network, Arc::new(Sp::default()), ModelSettings::default())?;
     let shared = Arc::new(RwLock::new(model));
-    let mut trainer =
-        Trainer::new(shared, sgd(1e12.into()), stream, TrainerSettings::default())?;
+    let mut trainer = Trainer::new(shared, sgd(1e12.into()), stream, TrainerSettings::default())?;
     assert_eq!(trainer.run(1000, &mut NoHooks)?, RunEnd::AllDiverged);
     assert!(trainer.step() < 50);
     Ok(())
@@ -225,15 +253,31 @@ fn misfits_are_errors_that_name_both_sides() -> Result<()> {
         let model = Model::new(network, Arc::new(Mup::default()), settings).unwrap();
         Arc::new(RwLock::new(model))
     };
-    let fixed = mlp(Mlp { inputs: Some(784), ..Mlp::default() });
+    let fixed = mlp(Mlp {
+        inputs: Some(784),
+        ..Mlp::default()
+    });
     let plain = TrainerSettings::default;
     let error = Trainer::new(model(fixed, 1), sgd(0.1.into()), images(), plain()).unwrap_err();
-    assert!(error.message.contains("[784]") && error.message.contains("[3, 32, 32]"), "{error}");
-    let five = mlp(Mlp { outputs: Some(5), ..Mlp::default() });
+    assert!(
+        error.message.contains("[784]") && error.message.contains("[3, 32, 32]"),
+        "{error}"
+    );
+    let five = mlp(Mlp {
+        outputs: Some(5),
+        ..Mlp::default()
+    });
     let error = Trainer::new(model(five, 1), sgd(0.1.into()), images(), plain()).unwrap_err();
-    assert!(error.message.contains("5 outputs") && error.message.contains("10"), "{error}");
+    assert!(
+        error.message.contains("5 outputs") && error.message.contains("10"),
+        "{error}"
+    );
     let rates = PerMember::Each(vec![0.1, 0.2]);
-    let error = Trainer::new(model(mlp(Mlp::default()), 3), sgd(rates), images(), plain()).unwrap_err();
-    assert!(error.message.contains("lr has 2 values") && error.message.contains("3 members"), "{error}");
+    let error =
+        Trainer::new(model(mlp(Mlp::default()), 3), sgd(rates), images(), plain()).unwrap_err();
+    assert!(
+        error.message.contains("lr has 2 values") && error.message.contains("3 members"),
+        "{error}"
+    );
     Ok(())
 }

@@ -18,10 +18,16 @@ fn numbers(label: &str, n: usize) -> Vec<f64> {
 
 fn blocks(activation: Activation) -> Network {
     let mut network = Network::new("blocks", Some(6), serde_json::json!({}), move |sizes| {
-        let linear = |outputs| Linear { outputs, bias: true };
+        let linear = |outputs| Linear {
+            outputs,
+            bias: true,
+        };
         let inner = Node::Residual {
             name: "inner".into(),
-            body: vec![Node::layer("mix", linear(sizes.width)), Node::layer("act", activation)],
+            body: vec![
+                Node::layer("mix", linear(sizes.width)),
+                Node::layer("act", activation),
+            ],
             multiplier: -0.7,
         };
         Ok(vec![
@@ -54,7 +60,10 @@ fn rules() -> Vec<std::sync::Arc<dyn Parametrization>> {
     };
     vec![
         std::sync::Arc::new(mup),
-        std::sync::Arc::new(Ntp { weight_std: 1.3, bias_std: 0.4 }),
+        std::sync::Arc::new(Ntp {
+            weight_std: 1.3,
+            bias_std: 0.4,
+        }),
         std::sync::Arc::new(MeanField { gamma0: 0.5 }),
     ]
 }
@@ -86,8 +95,11 @@ fn gradients_equal_central_differences() -> Result<()> {
             ] {
                 plan.forward(&model.values(), &x)?;
                 loss.evaluate(plan.output(), labels, plan.output_gradient())?;
-                let grads: Vec<Tensor> =
-                    model.params().iter().map(|p| p.value.zeros_like()).collect::<candle_core::Result<_>>()?;
+                let grads: Vec<Tensor> = model
+                    .params()
+                    .iter()
+                    .map(|p| p.value.zeros_like())
+                    .collect::<candle_core::Result<_>>()?;
                 plan.backward(&model.values(), &grads)?;
                 let at = |value: &Tensor, i: usize, delta: f64| -> Result<Vec<f64>> {
                     write(value, |v: &mut [f64]| {
@@ -135,15 +147,24 @@ fn gradients_equal_candles_autograd() -> Result<()> {
         inputs: Some(inputs),
         ..Mlp::default()
     });
-    let model = f64_model(network, std::sync::Arc::new(Mup { base_width: 3, ..Mup::default() }))?;
+    let model = f64_model(
+        network,
+        std::sync::Arc::new(Mup {
+            base_width: 3,
+            ..Mup::default()
+        }),
+    )?;
     let x = Tensor::from_vec(numbers("x", batch * inputs), (batch, inputs), &Device::Cpu)?;
     let classes = Tensor::new(&[0u32, 3, 9, 1, 3, 2, 2], &Device::Cpu)?;
     let plan = model.plan(batch, true)?;
     plan.forward(&model.values(), &x)?;
     let labels = Labels::Classes(classes.clone());
     let losses = Loss::CrossEntropy.evaluate(plan.output(), &labels, plan.output_gradient())?;
-    let grads: Vec<Tensor> =
-        model.params().iter().map(|p| p.value.zeros_like()).collect::<candle_core::Result<_>>()?;
+    let grads: Vec<Tensor> = model
+        .params()
+        .iter()
+        .map(|p| p.value.zeros_like())
+        .collect::<candle_core::Result<_>>()?;
     plan.backward(&model.values(), &grads)?;
     for (member, loss) in losses.iter().enumerate() {
         let vars: Vec<Var> = model

@@ -1,0 +1,385 @@
+//! The tables value by value, and the symmetries between them.
+
+use std::sync::{Arc, RwLock};
+
+use candle_core::DType;
+use widthwise::data::{Teacher, TeacherSettings};
+use widthwise::error::Result;
+use widthwise::model::{Model, ModelSettings, explain};
+use widthwise::nn::{Mlp, Role, mlp};
+use widthwise::optim::{Adam, Optimizer, Sgd};
+use widthwise::parametrization::{
+    Abc, Exponents, Init, Initializer, MeanField, Mup, Ntp, OptimizerFamily, Parametrization, Sp,
+    WeightDecayRule,
+};
+use widthwise::train::{NoHooks, Trainer, TrainerSettings};
+
+const INPUTS: usize = 20;
+const PATHS: [&str; 6] = [
+    "layers.0.weight",
+    "layers.0.bias",
+    "layers.1.weight",
+    "layers.1.bias",
+    "readout.weight",
+    "readout.bias",
+];
+
+fn model(width: usize, rule: Arc<dyn Parametrization>) -> Model {
+    let network = mlp(Mlp {
+        width,
+        inputs: Some(INPUTS),
+        outputs: Some(1),
+        ..Mlp::default()
+    });
+    let settings = ModelSettings {
+        seeds: vec![1, 2],
+        dtype: DType::F64,
+        ..ModelSettings::default()
+    };
+    Model::new(network, rule, settings).unwrap()
+}
+
+/// (initial standard deviation, multiplier, SGD lr, Adam lr) of the six parameters of [`PATHS`].
+type Table = [(f64, f64, f64, f64); 6];
+
+fn check(rule: Arc<dyn Parametrization>, width: usize, wanted: Table) {
+    let name = rule.name();
+    let model = model(width, rule);
+    assert_eq!(
+        model
+            .params()
+            .iter()
+            .map(|p| p.info.path.as_str())
+            .collect::<Vec<_>>(),
+        PATHS
+    );
+    let (sgd, adam) = (
+        model.scales(OptimizerFamily::Sgd),
+        model.scales(OptimizerFamily::Adam),
+    );
+    for (i, want) in wanted.into_iter().enumerate() {
+        let ours = (sgd[i].init.std(), sgd[i].multiplier, sgd[i].lr, adam[i].lr);
+        let close = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b.abs();
+        assert!(
+            close(ours.0, want.0)
+                && close(ours.1, want.1)
+                && close(ours.2, want.2)
+                && close(ours.3, want.3),
+            "{name} at {width}, {}: {ours:?}, the table says {want:?}",
+            PATHS[i]
+        );
+        assert_eq!(
+            (sgd[i].init, sgd[i].multiplier),
+            (adam[i].init, adam[i].multiplier)
+        );
+    }
+}
+
+#[test]
+fn standard_parametrization() {
+    let (d, n) = (INPUTS as f64, 256.0);
+    let torch = |fan_in: f64| (1.0 / (3.0 * fan_in)).sqrt();
+    let row = |std: f64| (std, 1.0, 1.0, 1.0);
+    check(
+        Arc::new(Sp::default()),
+        256,
+        [
+            row(torch(d)),
+            row(torch(d)),
+            row(torch(n)),
+            row(torch(n)),
+            row(torch(n)),
+            row(torch(n)),
+        ],
+    );
+    let he = |fan_in: f64| (2.0 / fan_in).sqrt();
+    let init = Initializer::KaimingNormal;
+    check(
+        Arc::new(Sp { init }),
+        256,
+        [
+            row(he(d)),
+            row(0.0),
+            row(he(n)),
+            row(0.0),
+            row(he(n)),
+            row(0.0),
+        ],
+    );
+}
+
+#[test]
+fn neural_tangent_parametrization() {
+    let (d, n) = (INPUTS as f64, 256.0);
+    let weight = |fan_in: f64| (1.0, 1.5 / fan_in.sqrt(), 1.0, 1.0);
+    let bias = (1.0, 0.1, 1.0, 1.0);
+    check(
+        Arc::new(Ntp {
+            weight_std: 1.5,
+            bias_std: 0.1,
+        }),
+        256,
+        [weight(d), bias, weight(n), bias, weight(n), bias],
+    );
+    let zero = (0.0, 1.0, 1.0, 1.0);
+    let plain = |fan_in: f64| (1.0, 1.0 / fan_in.sqrt(), 1.0, 1.0);
+    check(
+        Arc::new(Ntp::default()),
+        256,
+        [plain(d), zero, plain(n), zero, plain(n), zero],
+    );
+}
+
+#[test]
+fn maximal_update_parametrization_table_8() {
+    // variance 1/fan_in, biases 0: the table's own normalisation, in units of the base width
+    let (d, n0, n) = (INPUTS as f64, 64.0, 256.0);
+    let m = n / n0;
+    let std = |fan_in: f64| (1.0 / fan_in).sqrt();
+    let rule = Mup {
+        base_width: 64,
+        init: Initializer::LecunNormal,
+        ..Mup::default()
+    };
+    let bias = (0.0, 1.0, m, 1.0);
+    let wanted: Table = [
+        (std(d), 1.0, m, 1.0),
+        bias,
+        (std(n), 1.0, 1.0, 1.0 / m),
+        bias,
+        (std(n0), 1.0 / m, m, 1.0),
+        (0.0, 1.0, 1.0, 1.0),
+    ];
+    check(Arc::new(rule.clone()), 256, wanted);
+    let mut other = wanted;
+    other[0].1 = 3.0;
+    other[4] = (0.0, 5.0 / m, m, 1.0);
+    let settings = Mup {
+        output_mult: 5.0,
+        input_mult: 3.0,
+        zero_readout: true,
+        ..rule
+    };
+    check(Arc::new(settings), 256, other);
+}
+
+#[test]
+fn at_its_base_width_mup_is_sp() {
+    for width in [16, 64] {
+        let mup = model(
+            width,
+            Arc::new(Mup {
+                base_width: width,
+                ..Mup::default()
+            }),
+        );
+        let sp = model(width, Arc::new(Sp::default()));
+        for family in [OptimizerFamily::Sgd, OptimizerFamily::Adam] {
+            for (a, b) in mup.scales(family).iter().zip(sp.scales(family)) {
+                assert_eq!(
+                    (a.init, a.multiplier, a.lr, a.eps),
+                    (b.init, b.multiplier, b.lr, b.eps)
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn mean_field_with_richness() {
+    let (d, n, g) = (INPUTS as f64, 256.0, 0.5);
+    let lr = g * g * n;
+    check(
+        Arc::new(MeanField { gamma0: g }),
+        256,
+        [
+            (1.0, 1.0 / d.sqrt(), lr, g),
+            (0.0, 1.0, lr, g),
+            (1.0, 1.0 / n.sqrt(), lr, g / n.sqrt()),
+            (0.0, 1.0, lr, g),
+            (1.0, 1.0 / (g * n), lr, g),
+            (0.0, 1.0 / (g * n.sqrt()), lr, g * n.sqrt()),
+        ],
+    );
+}
+
+#[test]
+fn weight_decay_and_epsilon_options_of_mup() {
+    let m = 4.0;
+    let lookup = |rule: Mup| model(256, Arc::new(rule)).scales(OptimizerFamily::Adam);
+    let base = Mup {
+        base_width: 64,
+        ..Mup::default()
+    };
+    assert_eq!(
+        lookup(base.clone()).map_hidden(|s| (s.weight_decay, s.eps)),
+        (m, 1.0)
+    );
+    let coupled = Mup {
+        weight_decay: WeightDecayRule::Coupled,
+        scale_eps: true,
+        ..base
+    };
+    assert_eq!(
+        lookup(coupled).map_hidden(|s| (s.weight_decay, s.eps)),
+        (1.0, 1.0 / m)
+    );
+}
+
+trait MapHidden {
+    fn map_hidden<R>(&self, f: impl Fn(&widthwise::parametrization::Scales) -> R) -> R;
+}
+
+impl MapHidden for Vec<widthwise::parametrization::Scales> {
+    fn map_hidden<R>(&self, f: impl Fn(&widthwise::parametrization::Scales) -> R) -> R {
+        f(&self[2])
+    }
+}
+
+#[test]
+fn roles_and_exponents_are_explained() -> Result<()> {
+    let rule = Arc::new(Mup {
+        base_width: 64,
+        ..Mup::default()
+    });
+    let table = explain(&model(128, rule), OptimizerFamily::Adam, Some(0.01))?;
+    let roles: Vec<Role> = table.rows.iter().map(|r| r.role).collect();
+    use Role::{Fixed, Hidden, InputLike, OutputLike, VectorLike};
+    assert_eq!(
+        roles,
+        [InputLike, VectorLike, Hidden, VectorLike, OutputLike, Fixed]
+    );
+    let hidden = &table.rows[2];
+    assert_eq!(hidden.init_std.exponent, Some(-0.5));
+    assert_eq!((hidden.lr.value, hidden.lr.exponent), (0.005, Some(-1.0)));
+    assert_eq!(table.rows[4].multiplier.exponent, Some(-1.0));
+    assert_eq!(table.rows[4].init_std.exponent, Some(0.0));
+    let text = table.to_string();
+    for word in [
+        "readout.weight",
+        "hidden",
+        "0.005 w^-1",
+        "TP-V Table 8, hidden weights, Adam",
+    ] {
+        assert!(text.contains(word), "`{word}` is missing in\n{text}");
+    }
+    Ok(())
+}
+
+/// Exponent of width of each parameter's effective learning rate (multiplier² · lr) and effective
+/// initial spread under SGD.
+fn effective_exponents(rule: Arc<dyn Parametrization>) -> Vec<(f64, f64)> {
+    let at = |width: usize| -> Vec<(f64, f64)> {
+        let scales = model(width, rule.clone()).scales(OptimizerFamily::Sgd);
+        scales
+            .iter()
+            .map(|s| (s.multiplier.powi(2) * s.lr, s.multiplier * s.init.std()))
+            .collect()
+    };
+    let exponent = |a: f64, b: f64| if a == 0.0 { 0.0 } else { (b / a).log2() };
+    let pairs = at(256).into_iter().zip(at(512));
+    pairs
+        .map(|(a, b)| (exponent(a.0, b.0), exponent(a.1, b.1)))
+        .collect()
+}
+
+fn close_lists(a: &[(f64, f64)], b: &[(f64, f64)]) -> bool {
+    a.iter()
+        .zip(b)
+        .all(|(a, b)| (a.0 - b.0).abs() < 1e-9 && (a.1 - b.1).abs() < 1e-9)
+}
+
+#[test]
+fn mean_field_and_mup_are_one_class_and_ntp_another() {
+    let init = Initializer::LecunNormal;
+    let mup = effective_exponents(Arc::new(Mup {
+        init,
+        ..Mup::default()
+    }));
+    let mean_field = effective_exponents(Arc::new(MeanField { gamma0: 0.3 }));
+    assert!(close_lists(&mup, &mean_field), "{mup:?} {mean_field:?}");
+    let ntp = effective_exponents(Arc::new(Ntp::default()));
+    assert!(!close_lists(&mup, &ntp));
+    assert!(
+        (ntp[4].1 + 0.5).abs() < 1e-9,
+        "the readout's contribution falls as 1/√n only"
+    );
+}
+
+/// Losses of 30 steps after the effective weights of `from` were copied.
+fn losses(
+    rule: Arc<dyn Parametrization>,
+    optimizer: Arc<dyn Optimizer>,
+    from: &Model,
+) -> Result<Vec<Vec<f64>>> {
+    let mut model = model(96, rule);
+    let multipliers: Vec<f64> = model.params().iter().map(|p| p.multiplier).collect();
+    for (param, multiplier) in from.params().iter().zip(multipliers) {
+        let value = (&param.value * (param.multiplier / multiplier))?;
+        model.set_param(&param.info.path, &value)?;
+    }
+    let stream = Teacher::new(TeacherSettings {
+        inputs: INPUTS,
+        ..TeacherSettings::default()
+    })?;
+    let settings = TrainerSettings {
+        batch: 16,
+        ..TrainerSettings::default()
+    };
+    let shared = Arc::new(RwLock::new(model));
+    let mut trainer = Trainer::new(shared, optimizer, Arc::new(stream), settings)?;
+    trainer.run(30, &mut NoHooks)?;
+    Ok(trainer.record().series["train_loss"].values.clone())
+}
+
+#[test]
+fn tables_8_and_9_give_one_trajectory() -> Result<()> {
+    let sgd: Arc<dyn Optimizer> = Arc::new(Sgd {
+        lr: 0.05.into(),
+        momentum: 0.9.into(),
+        nesterov: false,
+        weight_decay: 0.0.into(),
+    });
+    let adam: Arc<dyn Optimizer> = Arc::new(Adam {
+        lr: 0.01.into(),
+        beta1: 0.9.into(),
+        beta2: 0.999.into(),
+        // not 0: a dead unit has gradient 0, and 0/0 is no update
+        eps: 1e-300.into(),
+        weight_decay: 0.0.into(),
+        decoupled: false,
+    });
+    let row = |a, b, c| Exponents { a, b, c };
+    let base = Mup {
+        base_width: 16,
+        ..Mup::default()
+    };
+    let nine = |input, hidden, output| {
+        Arc::new(Abc {
+            base_width: 16,
+            input: row(-0.5, 0.5, input),
+            hidden: row(0.0, 0.5, hidden),
+            output: row(0.5, 0.5, output),
+            ..Abc::default()
+        })
+    };
+    let start = model(96, Arc::new(base.clone()));
+    for (optimizer, nine) in [(sgd, nine(0.0, 0.0, 0.0)), (adam, nine(0.5, 1.0, 0.5))] {
+        for (a, b) in start.params().iter().zip(model(96, nine.clone()).params()) {
+            let spread = |model: &dyn Parametrization, p: &widthwise::model::Parameter| {
+                let s = model.scales(&p.info, OptimizerFamily::Sgd);
+                match s.init {
+                    Init::Constant(c) => c * s.multiplier,
+                    other => other.std() * s.multiplier,
+                }
+            };
+            assert!((spread(&base, a) / spread(nine.as_ref(), b) - 1.0).abs() < 1e-12);
+        }
+        let eight = losses(Arc::new(base.clone()), optimizer.clone(), &start)?;
+        let nine = losses(nine, optimizer, &start)?;
+        for (a, b) in eight.iter().flatten().zip(nine.iter().flatten()) {
+            assert!((a - b).abs() < 1e-11 * b.abs(), "{a} {b}");
+        }
+    }
+    Ok(())
+}
