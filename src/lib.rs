@@ -14,3 +14,7 @@ pub mod tensor;
 pub mod data;
 
 pub mod script;
+
+pub mod repl;
+
+pub mod cli;

@@ -5,12 +5,17 @@
 
 pub mod api;
 pub mod callback;
+pub mod check;
+pub mod convert;
+pub mod diagnostics;
 pub mod docs;
 pub mod error;
 pub mod host;
 pub mod modules;
 pub mod names;
 pub mod options;
+pub mod output;
+pub mod run_info;
 pub mod scoping;
 pub mod session;
 pub mod sources;

@@ -123,6 +123,7 @@
 //!
 //! [`callback::call`]: super::callback::call
 
+pub mod files;
 pub mod general;
 pub mod study;
 
@@ -187,6 +188,7 @@ impl<'a> Registry<'a> {
 
 /// Registers every area. One line per file.
 pub fn register(registry: &mut Registry) {
+    files::register(registry);
     general::register(registry);
     study::register(registry);
 }
