@@ -38,6 +38,8 @@
 //!     }
 //! }
 //!
+//! // the comments are the script reference; the macro writes `unwrap`s that cannot fail
+//! #[allow(missing_docs, clippy::unwrap_used, reason = "for scripts; the macro unwraps")]
 //! #[export_module]
 //! mod functions {
 //!     use super::*;
