@@ -58,6 +58,9 @@ struct HostArgs {
     /// Where to compute: cpu, cuda or cuda:N (default: the best there is)
     #[arg(long, value_parser = parse_device)]
     device: Option<String>,
+    /// A folder that the script may read, besides its own and those given with --set
+    #[arg(long, value_name = "DIR")]
+    data: Vec<PathBuf>,
     /// Folder for results
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -72,6 +75,7 @@ impl HostArgs {
             settings: self.settings,
             out_dir: self.out.unwrap_or(default_out),
             force: self.force,
+            data_dirs: self.data,
             device: self.device.unwrap_or_default(),
             ..HostSettings::default()
         }

@@ -157,6 +157,11 @@ impl DocTable {
         &self.functions
     }
 
+    /// All descriptions of settings.
+    pub fn all_options(&self) -> &[&'static OptionsSpec] {
+        &self.options
+    }
+
     /// The settings of a function, called `name` or `module::name`.
     pub fn options(&self, path: &str) -> Option<&'static OptionsSpec> {
         self.options

@@ -34,6 +34,8 @@ pub struct HostSettings {
     pub out_dir: PathBuf,
     /// Write into an output folder that exists and is not empty.
     pub force: bool,
+    /// Folders that scripts may read, besides their own (`--data`).
+    pub data_dirs: Vec<PathBuf>,
     /// The device as the user wrote it; empty means the best there is.
     pub device: String,
     /// At a prompt, not in a script.
@@ -119,7 +121,6 @@ impl Host {
         });
         engine.set_default_tag(Dynamic::from(session.clone()));
         engine.set_module_resolver(Modules::new(session.clone()));
-        super::error::register(&mut engine);
         super::scoping::register(&mut engine);
         let mut registry = Registry::new(&mut engine);
         api::register(&mut registry);

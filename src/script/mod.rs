@@ -19,8 +19,9 @@ pub mod run_info;
 pub mod scoping;
 pub mod session;
 pub mod sources;
+pub mod table;
 
 pub use callback::StoredFn;
 pub use error::{HostError, OrRaise, RhaiResultOf, raise};
-pub use host::{Host, HostSettings};
+pub use host::{Host, HostSettings, ScriptError};
 pub use session::{Session, session};

@@ -114,6 +114,57 @@ impl Session {
         parse_device(&self.settings.device)
     }
 
+    /// A file or folder that the script wants to read. A relative path is looked for from the
+    /// script's folder, then from the current one. Scripts may read below their own folder, below
+    /// the output folder, and what the user named with `--data` or as the value of a `--set`; at the
+    /// prompt everything may be read.
+    ///
+    /// # Errors
+    /// When it does not exist, with the places looked at, or may not be read.
+    pub fn input_path(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
+        let path = path.as_ref();
+        let script_folder = self
+            .script()
+            .and_then(|s| s.parent().map(Path::to_path_buf));
+        let mut places: Vec<PathBuf> = script_folder.iter().map(|f| f.join(path)).collect();
+        if !places.iter().any(|p| p == path) {
+            places.push(path.to_path_buf());
+        }
+        let Some(found) = places.iter().find(|p| p.exists()) else {
+            let looked: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!("there is no file or folder {}", looked.join(" nor ")),
+            ));
+        };
+        let real = |p: &Path| p.canonicalize().map_err(|e| Error::io(p, &e));
+        let target = real(found)?;
+        let below =
+            |p: &Path| !p.as_os_str().is_empty() && real(p).is_ok_and(|p| target.starts_with(p));
+        let here = Path::new(".");
+        let script_folder = script_folder.map(|f| match f.as_os_str().is_empty() {
+            true => here.to_path_buf(),
+            false => f,
+        });
+        let named = self
+            .settings
+            .settings
+            .iter()
+            .map(|(_, v)| Path::new(v.as_str()));
+        let mut allowed = named
+            .chain(self.settings.data_dirs.iter().map(PathBuf::as_path))
+            .chain(script_folder.as_deref())
+            .chain([self.output_folder()]);
+        if self.settings.interactive || allowed.any(below) {
+            return Ok(found.clone());
+        }
+        Err(Error::new(
+            ErrorKind::Io,
+            format!("the script may not read {}", path.display()),
+        )
+        .with_help(format!("allow it with --data {}", path.display())))
+    }
+
     /// The folder that relative output goes to.
     pub fn output_folder(&self) -> &Path {
         &self.settings.out_dir
@@ -286,6 +337,31 @@ mod tests {
         assert!(e.help.unwrap().contains("--force"));
         s.settings.force = true;
         s.check_output_folder().unwrap();
+    }
+
+    #[test]
+    fn input_must_be_named_by_the_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for dir in ["scripts", "data", "other"] {
+            std::fs::create_dir(at(dir)).unwrap();
+            std::fs::write(at(dir).join("x.gz"), "x").unwrap();
+        }
+        let mut s = session(folder.path());
+        s.set_script(Some(at("scripts/s.rhai")));
+        assert_eq!(s.input_path("x.gz").unwrap(), at("scripts/x.gz"));
+        let e = s.input_path(at("data/x.gz")).unwrap_err();
+        assert!(e.message.starts_with("the script may not read"), "{e}");
+        assert!(s.input_path("../data/x.gz").is_err());
+        let e = s.input_path("absent.gz").unwrap_err();
+        assert_eq!(e.kind, ErrorKind::Data);
+        assert!(e.message.contains("nor absent.gz"), "{e}");
+        s.settings.data_dirs = vec![at("data")];
+        s.input_path(at("data/x.gz")).unwrap();
+        assert!(s.input_path(at("other/x.gz")).is_err());
+        let given = at("other").display().to_string();
+        s.settings.settings = vec![("data".into(), given)];
+        s.input_path(at("other/x.gz")).unwrap();
     }
 
     #[test]

@@ -119,15 +119,20 @@
 //!   kept: [`StoredFn`](super::StoredFn), which is `Send + Sync` and callable without a context.
 //! - Files to write: `session(&ctx).or_raise(&ctx)?.output_path(name)`; the device, `--set` values
 //!   and folders are on the [`Session`](super::Session) too.
+//! - Files to read: `session(&ctx).or_raise(&ctx)?.input_path(name)`, which refuses what the user has
+//!   not named.
 //! - Long computations poll `crate::interrupt::requested()` and return `Error::interrupted()`.
 //! - Every registered function has a doc comment with shapes, units, errors, source, and an example
 //!   in a ` ```rhai ` block, which the tests run; `// → value` behind a line says what it gives.
 //!
 //! [`callback::call`]: super::callback::call
 
+pub mod errors;
 pub mod files;
 pub mod general;
+pub mod math;
 pub mod study;
+pub mod table;
 
 use std::collections::BTreeMap;
 
@@ -191,6 +196,9 @@ impl<'a> Registry<'a> {
 /// Registers every area. One line per file.
 pub fn register(registry: &mut Registry) {
     files::register(registry);
+    errors::register(registry);
     general::register(registry);
+    math::register(registry);
     study::register(registry);
+    table::register(registry);
 }
