@@ -28,6 +28,10 @@ pub mod plot;
 
 pub mod script;
 
+pub mod repl;
+
+pub mod cli;
+
 #[cfg(test)]
 #[path = "../tests/reference/mod.rs"]
 mod reference;

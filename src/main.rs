@@ -1,3 +1,5 @@
 //! The `widthwise` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    widthwise::cli::main()
+}

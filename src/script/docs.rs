@@ -56,6 +56,65 @@ impl FunctionDoc {
     }
 }
 
+impl FunctionDoc {
+    /// The reference of this name as text.
+    pub fn page(&self) -> String {
+        let mut page = self.signatures.join("\n");
+        if !self.body.is_empty() {
+            page += "\n\n";
+            page += &indent(&self.body);
+        }
+        if let Some(options) = self.options {
+            page += "\n\n    Settings:";
+            for field in &options.fields {
+                let default = match &field.default {
+                    Some(default) => format!(" = {default}"),
+                    None => ", must be given".to_string(),
+                };
+                page += &format!("\n      {}: {}{default}\n", field.key, field.kind);
+                page += &indent(&indent(&field.doc));
+            }
+        }
+        for example in &self.examples {
+            page += "\n\n    Example:\n";
+            page += &indent(&indent(example));
+        }
+        page
+    }
+
+    /// The reference of this name for programs.
+    pub fn json(&self) -> serde_json::Value {
+        let fields = self.options.map(|o| {
+            let fields = o.fields.iter().map(|f| {
+                serde_json::json!({
+                    "key": f.key, "type": f.kind, "default": f.default, "doc": f.doc,
+                    "choices": f.choices,
+                })
+            });
+            fields.collect::<Vec<_>>()
+        });
+        serde_json::json!({
+            "name": self.path(),
+            "module": self.module,
+            "receivers": self.receivers,
+            "signatures": self.signatures,
+            "summary": self.summary,
+            "body": self.body,
+            "examples": self.examples,
+            "settings": fields,
+            "returns": self.returns,
+        })
+    }
+}
+
+fn indent(text: &str) -> String {
+    let lines = text.lines().map(|l| match l {
+        "" => String::new(),
+        l => format!("    {l}"),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// All documented functions, in order of module and name.
 #[derive(Debug, Clone, Default)]
 pub struct DocTable {
@@ -96,6 +155,11 @@ impl DocTable {
     /// Everything.
     pub fn functions(&self) -> &[FunctionDoc] {
         &self.functions
+    }
+
+    /// All descriptions of settings.
+    pub fn all_options(&self) -> &[&'static OptionsSpec] {
+        &self.options
     }
 
     /// The settings of a function, called `name` or `module::name`.
@@ -250,6 +314,43 @@ impl Raw {
             doc.examples.extend(examples);
         }
     }
+}
+
+/// The reference of a library module's public functions, under the module's usual alias (the last
+/// part of its path). Methods, `fn Study.table()`, belong to their type.
+pub fn of_module(engine: &Engine, path: &str, text: &str) -> Vec<FunctionDoc> {
+    let Ok(ast) = engine.compile(text) else {
+        // a broken module is reported where it is imported
+        return Vec::new();
+    };
+    let alias = path.rsplit('/').next().unwrap_or(path);
+    let mut groups = BTreeMap::new();
+    for f in ast.iter_functions() {
+        if f.access == FnAccess::Private || f.name.starts_with("anon$") {
+            continue;
+        }
+        let receiver = f.this_type.map(str::to_string);
+        let prefix = match &receiver {
+            Some(ty) => format!("{ty}."),
+            None => format!("{alias}::"),
+        };
+        let raw = Raw {
+            module: if receiver.is_some() {
+                String::new()
+            } else {
+                alias.to_string()
+            },
+            name: f.name.to_string(),
+            kind: Kind::Function,
+            signature: format!("{prefix}{}({})", f.name, f.params.join(", ")),
+            arity: f.params.len() + usize::from(receiver.is_some()),
+            receiver,
+            returns: String::new(),
+            comment: comment_text(f.comments.iter().copied()),
+        };
+        raw.add_to(&mut groups);
+    }
+    groups.into_values().collect()
 }
 
 /// The words of a Rust type as users know it.

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 
-use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext, Position};
+use rhai::{Dynamic, EvalAltResult, NativeCallContext, Position};
 
 use crate::error::{Error, ErrorKind};
 
@@ -36,7 +36,9 @@ pub fn raise_at(position: Position, error: impl Into<Error>) -> Box<EvalAltResul
     if error.kind == ErrorKind::Interrupted {
         return EvalAltResult::ErrorTerminated(error.message.into(), position).into();
     }
-    if let Some(original) = unstash(&error) {
+    if let Some(mut original) = unstash(&error) {
+        // the outermost place is where a kept function was given; it was called here
+        original.set_position(position);
         return original;
     }
     EvalAltResult::ErrorRuntime(Dynamic::from(HostError(error)), position).into()
@@ -88,59 +90,18 @@ pub fn to_core(error: &EvalAltResult) -> Error {
             Some(host) => host.0,
             None => Error::other(payload.to_string()),
         },
-        other => {
-            let mut bare = other.clone_without_position();
-            Error::other(std::mem::take(&mut bare))
-        }
+        other => Error::other(without_position(other)),
     }
 }
 
-trait Bare {
-    fn clone_without_position(&self) -> String;
-}
-
-impl Bare for EvalAltResult {
-    /// The text without Rhai's ` (line 1, position 2)`, which our own renderer replaces.
-    fn clone_without_position(&self) -> String {
-        let text = self.to_string();
-        let position = self.position();
-        if position.is_none() {
-            return text;
-        }
-        text.strip_suffix(&format!(" ({position})"))
-            .unwrap_or(&text)
-            .to_string()
+/// Rhai's text without its ` (line 1, position 2)`, which our own reports replace.
+fn without_position(error: &EvalAltResult) -> String {
+    let text = error.to_string();
+    let position = error.position();
+    if position.is_none() {
+        return text;
     }
-}
-
-/// Registers `HostError` and what scripts can read from it.
-pub(crate) fn register(engine: &mut Engine) {
-    engine
-        .register_type_with_name::<HostError>("Error")
-        .register_get("kind", |e: &mut HostError| -> ImmutableString {
-            e.0.kind.name().into()
-        })
-        .register_get("message", |e: &mut HostError| -> ImmutableString {
-            e.0.message.as_str().into()
-        })
-        .register_get("help", |e: &mut HostError| -> Dynamic {
-            e.0.help
-                .as_deref()
-                .map_or(Dynamic::UNIT, Dynamic::from_str_slice)
-        })
-        .register_fn("to_string", |e: &mut HostError| e.0.message.clone())
-        .register_fn("to_debug", |e: &mut HostError| {
-            format!("Error({}: {})", e.0.kind.name(), e.0.message)
-        });
-}
-
-/// A string as a Rhai value.
-trait FromStrSlice {
-    fn from_str_slice(text: &str) -> Dynamic;
-}
-
-impl FromStrSlice for Dynamic {
-    fn from_str_slice(text: &str) -> Dynamic {
-        ImmutableString::from(text).into()
-    }
+    text.strip_suffix(&format!(" ({position})"))
+        .unwrap_or(&text)
+        .to_string()
 }

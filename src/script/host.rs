@@ -34,6 +34,8 @@ pub struct HostSettings {
     pub out_dir: PathBuf,
     /// Write into an output folder that exists and is not empty.
     pub force: bool,
+    /// Folders that scripts may read, besides their own (`--data`).
+    pub data_dirs: Vec<PathBuf>,
     /// The device as the user wrote it; empty means the best there is.
     pub device: String,
     /// At a prompt, not in a script.
@@ -108,15 +110,26 @@ impl Host {
         let session = Arc::new(Session::new(settings));
         let mut engine = Engine::new();
         configure(&mut engine);
+        let to_stderr = session.settings.print_to_stderr;
+        engine.on_print(move |text| super::output::line(text, to_stderr));
+        engine.on_debug(|text, source, position| {
+            let place = match (source, position.line()) {
+                (Some(source), Some(line)) => format!("{source}:{line}: "),
+                _ => String::new(),
+            };
+            super::output::message(&format!("{place}{text}"));
+        });
         engine.set_default_tag(Dynamic::from(session.clone()));
         engine.set_module_resolver(Modules::new(session.clone()));
-        super::error::register(&mut engine);
         super::scoping::register(&mut engine);
         let mut registry = Registry::new(&mut engine);
         api::register(&mut registry);
         more(&mut registry);
         let options = registry.finish();
-        let docs = DocTable::from_engine(&engine, &options);
+        let mut docs = DocTable::from_engine(&engine, &options);
+        for (path, text) in super::modules::stdlib() {
+            docs.add(super::docs::of_module(&engine, &path, &text));
+        }
         Ok(Self {
             engine: Arc::new(engine),
             session,
@@ -138,6 +151,13 @@ impl Host {
     /// The engine, to parse and to describe values with.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Compiles without folding constants, so that syntax trees hold all that is written.
+    pub(crate) fn keep_everything_in_syntax_trees(&mut self) {
+        if let Some(engine) = Arc::get_mut(&mut self.engine) {
+            engine.set_optimization_level(OptimizationLevel::None);
+        }
     }
 
     /// The variables of the prompt.
@@ -299,7 +319,7 @@ fn configure(engine: &mut Engine) {
 }
 
 /// A first line that starts with `#!` becomes empty, so that positions stay.
-fn blank_shebang(text: &str) -> String {
+pub(crate) fn blank_shebang(text: &str) -> String {
     match text.strip_prefix("#!") {
         Some(rest) => rest.find('\n').map_or("", |end| &rest[end..]).to_string(),
         None => text.to_string(),

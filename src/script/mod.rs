@@ -5,17 +5,23 @@
 
 pub mod api;
 pub mod callback;
+pub mod check;
+pub mod convert;
+pub mod diagnostics;
 pub mod docs;
 pub mod error;
 pub mod host;
 pub mod modules;
 pub mod names;
 pub mod options;
+pub mod output;
+pub mod run_info;
 pub mod scoping;
 pub mod session;
 pub mod sources;
+pub mod table;
 
 pub use callback::StoredFn;
 pub use error::{HostError, OrRaise, RhaiResultOf, raise};
-pub use host::{Host, HostSettings};
+pub use host::{Host, HostSettings, ScriptError};
 pub use session::{Session, session};

@@ -1,11 +1,13 @@
 //! What a run is allowed and told: settings, device, output folder. Native functions reach it
 //! from their call context with [`session`].
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use candle_core::Device;
 use rhai::{Engine, NativeCallContext};
+use serde_json::Value;
 
 use super::host::HostSettings;
 use super::sources::Sources;
@@ -18,8 +20,8 @@ pub struct Session {
     pub settings: HostSettings,
     /// The texts that error positions refer to.
     pub sources: Sources,
-    /// Names that `param` has been asked for.
-    pub(crate) asked: Mutex<BTreeSet<String>>,
+    asked: Mutex<BTreeMap<String, Value>>,
+    folder_ready: Mutex<bool>,
     script: RwLock<Option<PathBuf>>,
     engine: RwLock<Option<Arc<Engine>>>,
 }
@@ -46,6 +48,7 @@ impl Session {
             settings,
             sources: Sources::default(),
             asked: Mutex::default(),
+            folder_ready: Mutex::default(),
             script: RwLock::default(),
             engine: RwLock::default(),
         }
@@ -78,26 +81,88 @@ impl Session {
         *self.script.write().unwrap_or_else(PoisonError::into_inner) = script;
     }
 
-    /// The text given to `--set name=…`, which then counts as asked for.
+    /// The text given to `--set name=…`.
     pub fn setting(&self, name: &str) -> Option<&str> {
-        lock(&self.asked).insert(name.to_string());
-        self.settings
-            .settings
-            .iter()
-            .rev()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
+        let mut given = self.settings.settings.iter().rev();
+        given.find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    /// Settings that no `param` has asked for so far.
+    /// Notes that the script asked for `name` and got `value`.
+    pub fn note_asked(&self, name: &str, value: Value) {
+        lock(&self.asked).insert(name.to_string(), value);
+    }
+
+    /// Every setting that the script asked for, with the value it got.
+    pub fn asked_values(&self) -> Value {
+        let asked = lock(&self.asked);
+        Value::Object(asked.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+
+    /// Given settings that the script has not asked for so far.
     pub fn unasked(&self) -> Vec<String> {
         let asked = lock(&self.asked);
-        self.settings
+        let given = self.settings.settings.iter().map(|(n, _)| n.clone());
+        given.filter(|n| !asked.contains_key(n)).collect()
+    }
+
+    /// The device named with `--device`: `cpu`, `cuda`, `cuda:N`, or the best there is when none
+    /// was named.
+    ///
+    /// # Errors
+    /// For another name, or when this build or machine has no such device.
+    pub fn device(&self) -> Result<Device> {
+        parse_device(&self.settings.device)
+    }
+
+    /// A file or folder that the script wants to read. A relative path is looked for from the
+    /// script's folder, then from the current one. Scripts may read below their own folder, below
+    /// the output folder, and what the user named with `--data` or as the value of a `--set`; at the
+    /// prompt everything may be read.
+    ///
+    /// # Errors
+    /// When it does not exist, with the places looked at, or may not be read.
+    pub fn input_path(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
+        let path = path.as_ref();
+        let script_folder = self
+            .script()
+            .and_then(|s| s.parent().map(Path::to_path_buf));
+        let mut places: Vec<PathBuf> = script_folder.iter().map(|f| f.join(path)).collect();
+        if !places.iter().any(|p| p == path) {
+            places.push(path.to_path_buf());
+        }
+        let Some(found) = places.iter().find(|p| p.exists()) else {
+            let looked: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!("there is no file or folder {}", looked.join(" nor ")),
+            ));
+        };
+        let real = |p: &Path| p.canonicalize().map_err(|e| Error::io(p, &e));
+        let target = real(found)?;
+        let below =
+            |p: &Path| !p.as_os_str().is_empty() && real(p).is_ok_and(|p| target.starts_with(p));
+        let here = Path::new(".");
+        let script_folder = script_folder.map(|f| match f.as_os_str().is_empty() {
+            true => here.to_path_buf(),
+            false => f,
+        });
+        let named = self
+            .settings
             .settings
             .iter()
-            .map(|(n, _)| n.clone())
-            .filter(|n| !asked.contains(n))
-            .collect()
+            .map(|(_, v)| Path::new(v.as_str()));
+        let mut allowed = named
+            .chain(self.settings.data_dirs.iter().map(PathBuf::as_path))
+            .chain(script_folder.as_deref())
+            .chain([self.output_folder()]);
+        if self.settings.interactive || allowed.any(below) {
+            return Ok(found.clone());
+        }
+        Err(Error::new(
+            ErrorKind::Io,
+            format!("the script may not read {}", path.display()),
+        )
+        .with_help(format!("allow it with --data {}", path.display())))
     }
 
     /// The folder that relative output goes to.
@@ -105,29 +170,216 @@ impl Session {
         &self.settings.out_dir
     }
 
-    /// A path below the output folder for a file to write; creates the folders above it.
+    /// Whether anything has been written to the output folder.
+    pub fn has_written(&self) -> bool {
+        *lock(&self.folder_ready)
+    }
+
+    /// Refuses an output folder that holds something, unless forced.
+    ///
+    /// # Errors
+    /// When it is not empty, or no folder.
+    pub fn check_output_folder(&self) -> Result<()> {
+        let folder = self.output_folder();
+        if folder.as_os_str().is_empty() || !folder.exists() {
+            return Ok(());
+        }
+        if !folder.is_dir() {
+            return Err(Error::new(
+                ErrorKind::Io,
+                format!("the output folder {} is a file", folder.display()),
+            )
+            .with_help("choose another one with --out DIR"));
+        }
+        let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, &e))?;
+        if entries.next().is_some() && !self.settings.force {
+            return Err(Error::new(
+                ErrorKind::Io,
+                format!("the output folder {} is not empty", folder.display()),
+            )
+            .with_help("choose another one with --out DIR, or write into it with --force"));
+        }
+        Ok(())
+    }
+
+    /// A path below the output folder for a file to write; creates the folders above it. With the
+    /// first one, the script's text, its settings and the library versions are written too.
     ///
     /// # Errors
     /// For an absolute name, one that climbs with `..`, or folders that cannot be made.
     pub fn output_path(&self, name: impl AsRef<Path>) -> Result<PathBuf> {
         let name = name.as_ref();
+        let folder = self.output_folder();
         let inside = name
             .components()
             .all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-        if !inside || name.as_os_str().is_empty() {
+        if !inside || name.file_name().is_none() {
             return Err(Error::new(
                 ErrorKind::Io,
-                format!("`{}` is not a name below the output folder", name.display()),
+                format!("`{}` is not below the output folder", name.display()),
             )
             .with_help(format!(
-                "files are written below {}; give a relative name without `..`, and choose the folder with --out",
-                self.output_folder().display()
+                "files are written below {}: give a relative name without `..`, and choose the folder with --out",
+                folder.display()
             )));
         }
-        let path = self.output_folder().join(name);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, &e))?;
+        let path = folder.join(name);
+        let parent = path.parent().unwrap_or(folder);
+        std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, &e))?;
+        // a link inside the folder must not lead out of it
+        let real = |p: &Path| p.canonicalize().map_err(|e| Error::io(p, &e));
+        if !real(parent)?.starts_with(real(folder)?) || path.is_symlink() {
+            return Err(Error::new(
+                ErrorKind::Io,
+                format!("`{}` leads out of the output folder", name.display()),
+            ));
         }
+        self.describe_run(folder)?;
         Ok(path)
+    }
+
+    /// Writes the description of the run once; again when the run ends, with all settings.
+    fn describe_run(&self, folder: &Path) -> Result<()> {
+        let mut ready = lock(&self.folder_ready);
+        if !*ready && self.script().is_some() {
+            super::run_info::write(self, folder)?;
+        }
+        *ready = true;
+        Ok(())
+    }
+
+    /// Completes the description of the run, if it wrote anything.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish_run(&self) -> Result<()> {
+        if self.has_written() && self.script().is_some() {
+            super::run_info::write(self, self.output_folder())?;
+        }
+        Ok(())
+    }
+}
+
+/// The device of a name: `cpu`, `cuda`, `cuda:N`; empty means the best there is.
+///
+/// # Errors
+/// For another name, or when this build or machine has no such device.
+pub fn parse_device(name: &str) -> Result<Device> {
+    let error = |message: String| Error::new(ErrorKind::Device, message);
+    let number = match name {
+        "" if candle_core::utils::cuda_is_available() => "0",
+        "" | "cpu" => return Ok(Device::Cpu),
+        "cuda" => "0",
+        other => other.strip_prefix("cuda:").unwrap_or("none"),
+    };
+    let number: usize = number.parse().map_err(|_| {
+        error(format!("there is no device `{name}`"))
+            .with_help("devices are cpu, cuda and cuda:N, where N counts from 0")
+    })?;
+    if !candle_core::utils::cuda_is_available() {
+        return Err(error(format!(
+            "this build of widthwise has no CUDA, so `--device {name}` is not possible"
+        ))
+        .with_help("use --device cpu"));
+    }
+    Device::new_cuda(number).map_err(|e| error(Error::from(e).message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(folder: &Path) -> Session {
+        Session::new(HostSettings {
+            out_dir: folder.join("out"),
+            ..HostSettings::default()
+        })
+    }
+
+    #[test]
+    fn output_stays_below_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let s = session(folder.path());
+        let path = s.output_path("figures/loss.svg").unwrap();
+        assert_eq!(path, folder.path().join("out/figures/loss.svg"));
+        assert!(path.parent().unwrap().is_dir());
+        for name in ["/tmp/x", "../x", "a/../../x", "", "."] {
+            let e = s.output_path(name).unwrap_err();
+            assert_eq!(e.kind, ErrorKind::Io, "{name}");
+            assert!(
+                e.message.contains("not below the output folder"),
+                "{name}: {e}"
+            );
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_do_not_lead_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let s = session(folder.path());
+        std::fs::create_dir_all(folder.path().join("out")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("out/link")).unwrap();
+        let e = s.output_path("link/x.csv").unwrap_err();
+        assert!(e.message.contains("leads out"), "{e}");
+    }
+
+    #[test]
+    fn a_full_output_folder_is_refused_unless_forced() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut s = session(folder.path());
+        s.check_output_folder().unwrap();
+        std::fs::create_dir(folder.path().join("out")).unwrap();
+        s.check_output_folder().unwrap();
+        std::fs::write(folder.path().join("out/old"), "x").unwrap();
+        let e = s.check_output_folder().unwrap_err();
+        assert!(e.message.ends_with("out is not empty"), "{e}");
+        assert!(e.help.unwrap().contains("--force"));
+        s.settings.force = true;
+        s.check_output_folder().unwrap();
+    }
+
+    #[test]
+    fn input_must_be_named_by_the_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for dir in ["scripts", "data", "other"] {
+            std::fs::create_dir(at(dir)).unwrap();
+            std::fs::write(at(dir).join("x.gz"), "x").unwrap();
+        }
+        let mut s = session(folder.path());
+        s.set_script(Some(at("scripts/s.rhai")));
+        assert_eq!(s.input_path("x.gz").unwrap(), at("scripts/x.gz"));
+        let e = s.input_path(at("data/x.gz")).unwrap_err();
+        assert!(e.message.starts_with("the script may not read"), "{e}");
+        assert!(s.input_path("../data/x.gz").is_err());
+        let e = s.input_path("absent.gz").unwrap_err();
+        assert_eq!(e.kind, ErrorKind::Data);
+        assert!(e.message.contains("nor absent.gz"), "{e}");
+        s.settings.data_dirs = vec![at("data")];
+        s.input_path(at("data/x.gz")).unwrap();
+        assert!(s.input_path(at("other/x.gz")).is_err());
+        let given = at("other").display().to_string();
+        s.settings.settings = vec![("data".into(), given)];
+        s.input_path(at("other/x.gz")).unwrap();
+    }
+
+    #[test]
+    fn devices_are_checked() {
+        assert!(parse_device("cpu").unwrap().is_cpu());
+        assert!(
+            parse_device("tpu")
+                .unwrap_err()
+                .message
+                .contains("no device `tpu`")
+        );
+        if !candle_core::utils::cuda_is_available() {
+            assert!(parse_device("").unwrap().is_cpu());
+            let e = parse_device("cuda:1").unwrap_err();
+            assert_eq!(
+                e.message,
+                "this build of widthwise has no CUDA, so `--device cuda:1` is not possible"
+            );
+        }
     }
 }

@@ -46,6 +46,12 @@ impl Sources {
             .cloned()
     }
 
+    /// The names of all texts.
+    pub fn names(&self) -> Vec<String> {
+        let texts = self.texts.read().unwrap_or_else(PoisonError::into_inner);
+        texts.keys().cloned().collect()
+    }
+
     /// Adds a prompt cell and gives the blank lines that must precede it when it is compiled.
     pub fn add_cell(&self, text: &str) -> String {
         let mut texts = self.texts.write().unwrap_or_else(PoisonError::into_inner);

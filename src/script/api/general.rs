@@ -1,9 +1,12 @@
 //! Settings from the command line.
 
+use rhai::Map;
 use rhai::plugin::*;
 
 use super::Registry;
 use crate::error::Error;
+use crate::script::convert::to_json;
+use crate::script::names::did_you_mean;
 use crate::script::options::{FromScript, Values};
 use crate::script::{OrRaise, RhaiResultOf, raise, session};
 
@@ -12,7 +15,11 @@ pub fn register(registry: &mut Registry) {
     registry.global(rhai::exported_module!(functions));
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "for scripts; the macro unwraps"
+)]
 #[export_module]
 mod functions {
     use super::*;
@@ -30,6 +37,36 @@ mod functions {
         Err(raise(&ctx, Error::other(message)))
     }
 
+    /// The settings of a library function: `given` checked against `defaults`, and completed by them.
+    ///
+    /// An unknown key is an error that lists the keys and names the nearest; a value must have the
+    /// type of its default (an integer is taken where the default is a float, and becomes one);
+    /// `()` as default takes any value. `function` is the name in messages.
+    ///
+    /// ```rhai
+    /// study_settings("study", #{ steps: 10 }, #{ steps: 1000, lr: 0.1 })   // → #{ lr: 0.1, steps: 10 }
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn study_settings(
+        ctx: NativeCallContext,
+        function: &str,
+        given: Map,
+        defaults: Map,
+    ) -> RhaiResultOf<Map> {
+        let mut all = defaults;
+        for (key, value) in given {
+            let Some(default) = all.get_mut(&key) else {
+                return Err(raise(&ctx, unknown_key(function, &key, &all)));
+            };
+            if value.is_unit() {
+                continue;
+            }
+            *default = with_type_of(value, default)
+                .map_err(|e| raise(&ctx, e.at(format_args!("{function}: setting `{key}`"))))?;
+        }
+        Ok(all)
+    }
+
     /// The setting given on the command line as `--set name=value`, or `default` when it is not
     /// given.
     ///
@@ -43,11 +80,13 @@ mod functions {
     #[rhai_fn(return_raw, volatile)]
     pub fn param(ctx: NativeCallContext, name: &str, default: Dynamic) -> RhaiResultOf<Dynamic> {
         let session = session(&ctx).or_raise(&ctx)?;
-        match session.setting(name) {
-            None => Ok(default),
+        let value = match session.setting(name) {
+            None => default,
             Some(text) => parse_as(text, &default)
-                .map_err(|e| raise(&ctx, e.at(format_args!("--set {name}={text}")))),
-        }
+                .map_err(|e| raise(&ctx, e.at(format_args!("--set {name}={text}"))))?,
+        };
+        session.note_asked(name, to_json(&value));
+        Ok(value)
     }
 }
 
@@ -108,6 +147,33 @@ fn guess(text: &str) -> Dynamic {
         b.into()
     } else {
         unquote(text).to_string().into()
+    }
+}
+
+/// A value, if it can stand where `default` stood.
+fn with_type_of(value: Dynamic, default: &Dynamic) -> Result<Dynamic, Error> {
+    if default.is_unit() || value.type_name() == default.type_name() {
+        return Ok(value);
+    }
+    match value.as_int() {
+        Ok(i) if default.is_float() => Ok((i as f64).into()),
+        _ => Err(Error::setting(format!(
+            "expected {}, found {}",
+            Values::type_name(default),
+            Values::describe(&value)
+        ))),
+    }
+}
+
+fn unknown_key(function: &str, key: &str, known: &Map) -> Error {
+    let keys: Vec<&str> = known.keys().map(|k| k.as_str()).collect();
+    let error = Error::setting(format!(
+        "{function} has no setting `{key}`; it accepts {}",
+        keys.join(", ")
+    ));
+    match did_you_mean(key, keys) {
+        Some(help) => error.with_help(help),
+        None => error,
     }
 }
 

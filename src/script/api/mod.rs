@@ -38,6 +38,8 @@
 //!     }
 //! }
 //!
+//! // the comments are the script reference; the macro writes `unwrap`s that cannot fail
+//! #[allow(missing_docs, clippy::unwrap_used, reason = "for scripts; the macro unwraps")]
 //! #[export_module]
 //! mod functions {
 //!     use super::*;
@@ -117,6 +119,8 @@
 //!   kept: [`StoredFn`](super::StoredFn), which is `Send + Sync` and callable without a context.
 //! - Files to write: `session(&ctx).or_raise(&ctx)?.output_path(name)`; the device, `--set` values
 //!   and folders are on the [`Session`](super::Session) too.
+//! - Files to read: `session(&ctx).or_raise(&ctx)?.input_path(name)`, which refuses what the user has
+//!   not named.
 //! - Long computations poll `crate::interrupt::requested()` and return `Error::interrupted()`.
 //! - Every registered function has a doc comment with shapes, units, errors, source, and an example
 //!   in a ` ```rhai ` block, which the tests run; `// → value` behind a line says what it gives.
@@ -124,12 +128,16 @@
 //! [`callback::call`]: super::callback::call
 
 pub mod data;
+pub mod errors;
+pub mod files;
 pub mod general;
+pub mod math;
 pub mod model;
 pub mod nn;
 pub mod optim;
 pub mod parametrization;
 pub mod study;
+pub mod table;
 pub mod train;
 
 use std::collections::BTreeMap;
@@ -193,13 +201,17 @@ impl<'a> Registry<'a> {
 
 /// Registers every area. One line per file.
 pub fn register(registry: &mut Registry) {
+    files::register(registry);
+    errors::register(registry);
     general::register(registry);
     nn::register(registry);
     parametrization::register(registry);
     optim::register(registry);
     model::register(registry);
     train::register(registry);
+    math::register(registry);
     study::register(registry);
+    table::register(registry);
 }
 
 /// A value in one line: its name and settings.

@@ -86,11 +86,7 @@ fn values_are_read_and_integers_widen() {
     )
     .unwrap();
     assert_eq!(o.lr, PerMember::Each(vec![0.5, 1.0]));
-    assert_eq!(o.lr.expand(2).unwrap(), [0.5, 1.0]);
-    assert_eq!(
-        o.lr.expand(3).unwrap_err().message,
-        "2 values were given for 3 members"
-    );
+    assert!(o.lr.check("lr", 2).is_ok() && o.lr.check("lr", 3).is_err());
     assert_eq!(o.fraction, 1.0);
     assert_eq!(o.shape, Shape::Square);
     assert_eq!(o.inner.unwrap().size, 9);

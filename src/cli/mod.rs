@@ -1,0 +1,160 @@
+//! The command line: one file per subcommand.
+//!
+//! Exit status: 0 done; 1 the script failed; 2 wrong usage; 130 interrupted. Messages go to stderr,
+//! results to stdout.
+
+mod check;
+mod doc;
+mod repl;
+mod run;
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::Error;
+use crate::script::diagnostics::Report;
+use crate::script::{HostSettings, output};
+
+/// Status of a script that failed.
+pub const FAILED: u8 = 1;
+/// Status of wrong usage.
+pub const USAGE: u8 = 2;
+/// Status of an interrupted run.
+pub const INTERRUPTED: u8 = 130;
+
+/// Research on wide neural networks, in scripts and at a prompt.
+///
+/// Without a command it starts the prompt.
+#[derive(Debug, Parser)]
+#[command(name = "widthwise", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a script
+    Run(run::RunArgs),
+    /// Explore at the prompt (also without a command)
+    Repl(repl::ReplArgs),
+    /// Parse scripts, resolve their imports, find unknown functions and settings; runs nothing
+    Check(check::CheckArgs),
+    /// Read about a function
+    Doc(doc::DocArgs),
+}
+
+/// Options of everything that evaluates scripts.
+#[derive(Debug, Args, Default)]
+struct HostArgs {
+    /// Set what the script reads with `param("NAME", default)`
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+    settings: Vec<(String, String)>,
+    /// Where to compute: cpu, cuda or cuda:N (default: the best there is)
+    #[arg(long, value_parser = parse_device)]
+    device: Option<String>,
+    /// A folder that the script may read, besides its own and those given with --set
+    #[arg(long, value_name = "DIR")]
+    data: Vec<PathBuf>,
+    /// Folder for results
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write into an output folder that is not empty
+    #[arg(long)]
+    force: bool,
+}
+
+impl HostArgs {
+    fn settings(self, default_out: PathBuf) -> HostSettings {
+        HostSettings {
+            settings: self.settings,
+            out_dir: self.out.unwrap_or(default_out),
+            force: self.force,
+            data_dirs: self.data,
+            device: self.device.unwrap_or_default(),
+            ..HostSettings::default()
+        }
+    }
+}
+
+fn parse_setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_string(), value.to_string()))
+        }
+        _ => Err("write it as NAME=VALUE".to_string()),
+    }
+}
+
+fn parse_device(text: &str) -> Result<String, String> {
+    match crate::script::session::parse_device(text) {
+        Ok(_) => Ok(text.to_string()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    catch_interrupts();
+    let cli = Cli::parse();
+    let status = match cli.command {
+        Some(Command::Run(args)) => run::execute(args),
+        Some(Command::Repl(args)) => repl::execute(args),
+        Some(Command::Check(args)) => check::execute(&args),
+        Some(Command::Doc(args)) => doc::execute(&args),
+        None => repl::execute(repl::ReplArgs::default()),
+    };
+    ExitCode::from(status)
+}
+
+/// The first Ctrl-C asks computations to stop; a second one soon after ends the program.
+fn catch_interrupts() {
+    let last: Mutex<Option<Instant>> = Mutex::new(None);
+    let handler = move || {
+        let now = Instant::now();
+        let before = last.lock().ok().and_then(|mut l| l.replace(now));
+        let again = before.is_some_and(|t| now - t < Duration::from_secs(2));
+        if again && crate::interrupt::requested() {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        crate::interrupt::request();
+    };
+    if let Err(e) = ctrlc::set_handler(handler) {
+        output::message(&format!(
+            "warning: Ctrl-C will end the program at once: {e}"
+        ));
+    }
+}
+
+/// Whether stderr takes colour.
+fn color() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Shows an error that has no place in a script.
+fn show(error: &Error, json: bool) {
+    let help = error.help.clone().into_iter().collect();
+    let report = Report::finding(error.kind.name(), error.message.clone(), None, help);
+    show_report(&report, json);
+}
+
+/// Shows an error on stderr, or as the JSON answer on stdout.
+fn show_report(report: &Report, json: bool) {
+    if json {
+        let answer = serde_json::json!({ "ok": false, "error": report.json() });
+        output::line(&answer.to_string(), false);
+    } else {
+        output::message(report.render(color()).trim_end());
+    }
+}
+
+/// The output folder of a script that is given none: `runs/NAME`.
+fn default_out(script: &Path) -> PathBuf {
+    let name = script.file_stem().unwrap_or(script.as_os_str());
+    Path::new("runs").join(name)
+}

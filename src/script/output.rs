@@ -1,0 +1,28 @@
+//! Lines on stdout and stderr. A reader that goes away (`widthwise … | head`) is no error.
+
+use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static COMPLAINED: AtomicBool = AtomicBool::new(false);
+
+/// Writes a line to stdout, or to stderr when stdout carries the answer.
+pub fn line(text: &str, to_stderr: bool) {
+    let result = if to_stderr {
+        writeln!(std::io::stderr().lock(), "{text}")
+    } else {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{text}").and_then(|()| out.flush())
+    };
+    if let Err(e) = result
+        && e.kind() != ErrorKind::BrokenPipe
+        && !COMPLAINED.swap(true, Ordering::Relaxed)
+    {
+        // stderr may be gone as well; there is nobody left to tell
+        let _ = writeln!(std::io::stderr().lock(), "error: writing output: {e}");
+    }
+}
+
+/// Writes a message to stderr.
+pub fn message(text: &str) {
+    line(text, true);
+}
