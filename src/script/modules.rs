@@ -184,7 +184,10 @@ impl Modules {
         // importers, closures that a module returns can be called by them; each keeps the
         // surroundings of its module.
         for hash in closures(&ast) {
-            #[allow(deprecated, reason = "the registration API cannot add script functions")]
+            #[allow(
+                deprecated,
+                reason = "the registration API cannot add script functions"
+            )]
             module.update_fn_namespace(hash, FnNamespace::Global);
         }
         module.build_index();

@@ -123,8 +123,11 @@
 //!
 //! [`callback::call`]: super::callback::call
 
+pub mod data;
 pub mod general;
 pub mod study;
+pub mod tensor;
+pub mod values;
 
 use std::collections::BTreeMap;
 
@@ -189,4 +192,6 @@ impl<'a> Registry<'a> {
 pub fn register(registry: &mut Registry) {
     general::register(registry);
     study::register(registry);
+    tensor::register(registry);
+    data::register(registry);
 }
