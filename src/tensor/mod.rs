@@ -10,6 +10,7 @@
 //! computes in a fixed order; threads only decide who runs which task.
 
 pub mod activation;
+pub mod array;
 pub mod elem;
 pub mod elementwise;
 pub mod layer_norm;

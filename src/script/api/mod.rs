@@ -138,7 +138,9 @@ pub mod optim;
 pub mod parametrization;
 pub mod study;
 pub mod table;
+pub mod tensor;
 pub mod train;
+pub mod values;
 
 use std::collections::BTreeMap;
 
@@ -212,6 +214,8 @@ pub fn register(registry: &mut Registry) {
     math::register(registry);
     study::register(registry);
     table::register(registry);
+    tensor::register(registry);
+    data::register(registry);
 }
 
 /// A value in one line: its name and settings.

@@ -2,14 +2,16 @@
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use rhai::plugin::*;
 use rhai::{Array, FnPtr, Map};
 
 use super::Registry;
+use super::data::BatchValue;
 use super::nn::network_of;
 use super::optim::OptimizerValue;
 use super::parametrization::Rule;
+use super::tensor::TensorValue;
 use crate::error::Error;
 use crate::model::{Explanation, Model, ModelSettings, SharedModel, explain};
 use crate::nn::Network;
@@ -301,10 +303,10 @@ mod functions {
         ctx: NativeCallContext,
         model: &mut ModelValue,
         path: &str,
-    ) -> RhaiResultOf<Tensor> {
+    ) -> RhaiResultOf<TensorValue> {
         let model = model.read();
         match model.params().iter().find(|p| p.info.path == path) {
-            Some(p) => p.value.copy().map_err(Error::from).or_raise(&ctx),
+            Some(p) => p.value.copy().map(TensorValue).or_raise(&ctx),
             None => {
                 let paths: Vec<_> = model
                     .params()
@@ -339,12 +341,12 @@ mod functions {
         ctx: NativeCallContext,
         model: &mut ModelValue,
         path: &str,
-        value: Tensor,
+        value: TensorValue,
     ) -> RhaiResultOf<()> {
-        model.write().set_param(path, &value).or_raise(&ctx)
+        model.write().set_param(path, &value.0).or_raise(&ctx)
     }
 
-    /// Outputs (logits) for inputs `[points, …]`: `[members, points, outputs]`.
+    /// Outputs (logits) for inputs `[points, …]` or a batch: `[members, points, outputs]`.
     ///
     /// ```rhai
     /// let s = data::synthetic_images();
@@ -355,12 +357,25 @@ mod functions {
     pub fn predict(
         ctx: NativeCallContext,
         model: &mut ModelValue,
-        inputs: Tensor,
-    ) -> RhaiResultOf<Tensor> {
-        model.write().predict(&inputs).or_raise(&ctx)
+        inputs: TensorValue,
+    ) -> RhaiResultOf<TensorValue> {
+        model
+            .write()
+            .predict(&inputs.0)
+            .map(TensorValue)
+            .or_raise(&ctx)
     }
 
-    /// The activation that the network has at a layer for inputs `[points, …]`: `[members, points,
+    #[rhai_fn(name = "predict", return_raw, pure)]
+    pub fn predict_batch(
+        ctx: NativeCallContext,
+        model: &mut ModelValue,
+        batch: BatchValue,
+    ) -> RhaiResultOf<TensorValue> {
+        predict(ctx, model, TensorValue(batch.0.inputs.clone()))
+    }
+
+    /// The activation that the network has at a layer for inputs `[points, …]` or a batch: `[members, points,
     /// …]`. In an `mlp`, `layers.0` gives the first preactivations and `layers.0.relu` the first
     /// features.
     ///
@@ -374,9 +389,23 @@ mod functions {
         ctx: NativeCallContext,
         model: &mut ModelValue,
         path: &str,
-        inputs: Tensor,
-    ) -> RhaiResultOf<Tensor> {
-        model.write().activation(path, &inputs).or_raise(&ctx)
+        inputs: TensorValue,
+    ) -> RhaiResultOf<TensorValue> {
+        model
+            .write()
+            .activation(path, &inputs.0)
+            .map(TensorValue)
+            .or_raise(&ctx)
+    }
+
+    #[rhai_fn(name = "activation", return_raw, pure)]
+    pub fn activation_batch(
+        ctx: NativeCallContext,
+        model: &mut ModelValue,
+        path: &str,
+        batch: BatchValue,
+    ) -> RhaiResultOf<TensorValue> {
+        activation(ctx, model, path, TensorValue(batch.0.inputs.clone()))
     }
 
     /// A model in one line.

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use candle_core::Tensor;
 use rhai::plugin::*;
 use rhai::{Array, FnPtr, Map};
 use serde_json::Value;
@@ -13,6 +12,7 @@ use super::Registry;
 use super::data::StreamValue;
 use super::model::ModelValue;
 use super::optim::OptimizerValue;
+use super::tensor::TensorValue;
 use crate::error::{Error, Result};
 use crate::model::SharedModel;
 use crate::optim::Schedule;
@@ -740,11 +740,11 @@ mod records {
         ctx: NativeCallContext,
         record: &mut RecordValue,
         step: i64,
-    ) -> RhaiResultOf<Tensor> {
+    ) -> RhaiResultOf<TensorValue> {
         let training = lock(&ctx, &record.0)?;
         let all = &training.trainer.record().predictions;
         let found = u64::try_from(step).ok().and_then(|step| all.get(&step));
-        found.cloned().ok_or_else(|| {
+        found.cloned().map(TensorValue).ok_or_else(|| {
             let error = Error::setting(format!(
                 "no predictions were kept at step {step}; they were at {:?}",
                 all.keys().collect::<Vec<_>>()
