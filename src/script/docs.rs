@@ -145,6 +145,19 @@ impl DocTable {
         }
     }
 
+    /// Collects everything that can be called now: Rhai's standard packages and imported modules too.
+    pub fn with_builtins(engine: &Engine) -> Self {
+        let raw = engine.collect_fn_metadata(None, |info| Raw::new(engine, &info), true);
+        let mut groups = BTreeMap::new();
+        for raw in raw {
+            raw.add_to(&mut groups);
+        }
+        Self {
+            functions: groups.into_values().collect(),
+            options: Vec::new(),
+        }
+    }
+
     /// Adds the public functions of a library module, under the module's usual alias.
     pub fn add(&mut self, docs: impl IntoIterator<Item = FunctionDoc>) {
         self.functions.extend(docs);
@@ -224,14 +237,17 @@ impl Raw {
             })
             .collect();
         let show = |ty: &str| type_words(engine, ty);
-        let receiver = params
-            .first()
-            .filter(|(_, ty)| ty.starts_with("&mut"))
-            .map(|(_, ty)| show(ty));
+        // `fn Study.table()` of a library says its type apart from its parameters
+        let this = info.script.as_ref().and_then(|s| s.this_type);
+        let native = params.first().filter(|(_, ty)| ty.starts_with("&mut"));
+        let receiver = match this {
+            Some(ty) => Some(ty.to_string()),
+            None => native.map(|(_, ty)| show(ty)),
+        };
         let returns = show(&m.return_type);
         let list: Vec<String> = params
             .iter()
-            .skip(usize::from(receiver.is_some()))
+            .skip(usize::from(native.is_some()))
             .map(|(name, ty)| match show(ty) {
                 ty if ty.is_empty() => name.clone(),
                 ty => format!("{name}: {ty}"),
@@ -268,12 +284,15 @@ impl Raw {
             (kind, m.name.to_string(), signature)
         };
         Some(Self {
-            module: info.namespace.to_string(),
+            module: match this {
+                Some(_) => String::new(),
+                None => info.namespace.to_string(),
+            },
             name,
             kind,
             receiver,
             signature,
-            arity: m.num_params,
+            arity: m.num_params + usize::from(this.is_some()),
             returns,
             comment: comment_text(m.comments.iter().map(|c| c.as_str())),
         })

@@ -243,6 +243,25 @@ impl Host {
         })
     }
 
+    /// Evaluates a script file as a cell of the prompt; its imports start at its own folder, and
+    /// messages show its name.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the script's error; what it had done before stays.
+    pub fn load_cell(&mut self, path: &Path) -> std::result::Result<Dynamic, ScriptError> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|e| ScriptError {
+            error: raise_at(Position::NONE, Error::io(path, &e)),
+            source: name.clone(),
+        })?;
+        let before = self.session.script();
+        self.session.set_script(Some(path.to_path_buf()));
+        self.session.sources.label_next_cell(&name);
+        let result = self.eval_cell(&blank_shebang(&text));
+        self.session.set_script(before);
+        result
+    }
+
     fn evaluate(
         &self,
         name: &str,

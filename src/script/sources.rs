@@ -13,6 +13,8 @@ pub struct Sources {
     texts: RwLock<BTreeMap<String, String>>,
     /// First line (from 0) of each prompt cell.
     cells: RwLock<Vec<usize>>,
+    /// Names of cells that came from files, by number from 1.
+    labels: RwLock<BTreeMap<usize, String>>,
 }
 
 /// A place as users know it.
@@ -66,6 +68,13 @@ impl Sources {
         "\n".repeat(first)
     }
 
+    /// Gives the cell that is added next the name of the file it comes from.
+    pub fn label_next_cell(&self, name: &str) {
+        let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
+        let mut labels = self.labels.write().unwrap_or_else(PoisonError::into_inner);
+        labels.insert(cells.len() + 1, name.to_string());
+    }
+
     /// Whether another cell of this many lines can still be told apart (Rhai counts 65,535 lines).
     pub fn has_room(&self, lines: usize) -> bool {
         let used = self.get(PROMPT).map_or(0, |t| t.lines().count());
@@ -93,7 +102,10 @@ impl Sources {
             let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
             let cell = cells.partition_point(|first| *first < line);
             let first = cell.checked_sub(1).and_then(|c| cells.get(c)).copied();
-            (format!("repl[{cell}]"), line - first.unwrap_or(0))
+            let labels = self.labels.read().unwrap_or_else(PoisonError::into_inner);
+            let label = labels.get(&cell).cloned();
+            let name = label.unwrap_or_else(|| format!("repl[{cell}]"));
+            (name, line - first.unwrap_or(0))
         } else {
             (source.to_string(), line)
         };
@@ -124,5 +136,8 @@ mod tests {
         assert_eq!(place(1), ("repl[1]".into(), 1, "let x = 1;".into()));
         assert_eq!(place(3), ("repl[2]".into(), 2, "  1".into()));
         assert_eq!(place(5), ("repl[3]".into(), 1, "f()".into()));
+        sources.label_next_cell("a.rhai");
+        sources.add_cell("1\n2");
+        assert_eq!(place(7), ("a.rhai".into(), 2, "2".into()));
     }
 }
