@@ -125,6 +125,8 @@
 
 pub mod data;
 pub mod general;
+pub mod metrics;
+pub mod stats;
 pub mod study;
 pub mod tensor;
 pub mod values;
@@ -194,4 +196,6 @@ pub fn register(registry: &mut Registry) {
     study::register(registry);
     tensor::register(registry);
     data::register(registry);
+    metrics::register(registry);
+    stats::register(registry);
 }
