@@ -5,6 +5,7 @@ use rhai::{Array, Dynamic, Map};
 use serde::Serialize;
 
 use super::data::BatchValue;
+use super::tensor::TensorValue;
 use crate::data::Labels;
 use crate::error::{Error, Result};
 use crate::script::options::{FromScript, Values};
@@ -81,7 +82,7 @@ impl FromScript for Table {
 
 /// The tensor in a value, if it is one.
 pub fn tensor_in(value: &Dynamic) -> Option<Tensor> {
-    value.clone().try_cast::<Tensor>()
+    value.clone().try_cast::<TensorValue>().map(|t| t.0)
 }
 
 /// Whether a value is a table rather than a row of numbers.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
 use rhai::Array;
 use rhai::plugin::*;
 
+use super::super::tensor::TensorValue;
 use super::super::{Registry, values};
 use super::{BatchValue, StreamValue};
 use crate::data::{Labels, Targets, describe};
@@ -170,8 +170,8 @@ mod functions {
     /// data::teacher(#{ inputs: 5 }).batch(2).inputs.shape     // → [2, 5]
     /// ```
     #[rhai_fn(get = "inputs", pure)]
-    pub fn inputs(batch: &mut BatchValue) -> Tensor {
-        batch.0.inputs.clone()
+    pub fn inputs(batch: &mut BatchValue) -> TensorValue {
+        TensorValue(batch.0.inputs.clone())
     }
 
     /// The batch's labels: classes, `[batch]`, `u32`, or real targets, `[batch, outputs]`, `f32`.
@@ -180,8 +180,8 @@ mod functions {
     /// data::sparse_parity().batch(3).labels.dtype     // → "u32"
     /// ```
     #[rhai_fn(get = "labels", pure)]
-    pub fn batch_labels(batch: &mut BatchValue) -> Tensor {
-        labels(batch).clone()
+    pub fn batch_labels(batch: &mut BatchValue) -> TensorValue {
+        TensorValue(labels(batch).clone())
     }
 
     // documented with the streams' `len`

@@ -3,6 +3,7 @@
 use rhai::Map;
 use rhai::plugin::*;
 
+use super::super::tensor::TensorValue;
 use super::super::{Registry, values};
 use super::arguments;
 use crate::metrics::{self, Average};
@@ -50,7 +51,7 @@ mod functions {
         let logits = values::tensor("ensemble_logits", "logits", &logits).or_raise(&ctx)?;
         let (mean, count, excluded) = metrics::ensemble_logits(&logits).or_raise(&ctx)?;
         let mut map = Map::new();
-        map.insert("logits".into(), Dynamic::from(mean));
+        map.insert("logits".into(), Dynamic::from(TensorValue(mean)));
         map.insert("count".into(), Dynamic::from(count as i64));
         map.insert("excluded".into(), Dynamic::from(excluded as i64));
         Ok(map)

@@ -1,9 +1,9 @@
 //! Losses and accuracy of every member.
 
-use candle_core::Tensor;
 use rhai::plugin::*;
 use rhai::{Array, Map};
 
+use super::super::tensor::TensorValue;
 use super::super::{Registry, values};
 use super::{arguments, per_point};
 use crate::metrics;
@@ -60,7 +60,7 @@ mod functions {
         ctx: NativeCallContext,
         logits: Dynamic,
         labels: Dynamic,
-    ) -> RhaiResultOf<Tensor> {
+    ) -> RhaiResultOf<TensorValue> {
         let (logits, labels) = arguments(&ctx, &logits, &labels)?;
         metrics::cross_entropy_per_point(&logits, &labels)
             .and_then(|rows| per_point(&rows))
@@ -92,7 +92,7 @@ mod functions {
         ctx: NativeCallContext,
         outputs: Dynamic,
         labels: Dynamic,
-    ) -> RhaiResultOf<Tensor> {
+    ) -> RhaiResultOf<TensorValue> {
         let (outputs, labels) = arguments(&ctx, &outputs, &labels)?;
         metrics::mse_per_point(&outputs, &labels)
             .and_then(|rows| per_point(&rows))
@@ -127,7 +127,7 @@ mod functions {
         logits: Dynamic,
         labels: Dynamic,
         settings: Map,
-    ) -> RhaiResultOf<Tensor> {
+    ) -> RhaiResultOf<TensorValue> {
         let o = TrueClassLogitOptions::from_map(&ctx, &settings)?;
         let (logits, labels) = arguments(&ctx, &logits, &labels)?;
         metrics::true_class_logit(&logits, &labels, o.centred)
@@ -141,7 +141,7 @@ mod functions {
         ctx: NativeCallContext,
         logits: Dynamic,
         labels: Dynamic,
-    ) -> RhaiResultOf<Tensor> {
+    ) -> RhaiResultOf<TensorValue> {
         true_class_logit_with(ctx, logits, labels, Map::new())
     }
 
@@ -156,7 +156,7 @@ mod functions {
         ctx: NativeCallContext,
         logits: Dynamic,
         labels: Dynamic,
-    ) -> RhaiResultOf<Tensor> {
+    ) -> RhaiResultOf<TensorValue> {
         let (logits, labels) = arguments(&ctx, &logits, &labels)?;
         metrics::margin(&logits, &labels)
             .and_then(|rows| per_point(&rows))

@@ -8,6 +8,7 @@ mod losses;
 use candle_core::{Device, Tensor};
 use rhai::{Dynamic, NativeCallContext};
 
+use super::tensor::TensorValue;
 use super::{Registry, values};
 use crate::data::Labels;
 use crate::error::Result;
@@ -33,8 +34,9 @@ fn arguments(
 }
 
 /// Numbers per member and point, `[members, points]`, `f64`.
-fn per_point(rows: &[Vec<f64>]) -> Result<Tensor> {
+fn per_point(rows: &[Vec<f64>]) -> Result<TensorValue> {
     let points = rows.first().map_or(0, Vec::len);
     let flat: Vec<f64> = rows.iter().flatten().copied().collect();
-    Ok(Tensor::from_vec(flat, (rows.len(), points), &Device::Cpu)?)
+    let tensor = Tensor::from_vec(flat, (rows.len(), points), &Device::Cpu)?;
+    Ok(TensorValue(tensor))
 }

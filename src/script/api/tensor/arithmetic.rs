@@ -5,7 +5,7 @@ use rhai::Map;
 use rhai::plugin::*;
 
 use super::super::Registry;
-use super::CloseOptions;
+use super::{CloseOptions, TensorValue};
 use crate::error::{Error, Result};
 use crate::script::{OrRaise, RhaiResultOf};
 use crate::tensor::array::index::axis;
@@ -21,31 +21,37 @@ pub(super) fn register(registry: &mut Registry) {
         ("/", Arithmetic::Div),
         ("**", Arithmetic::Pow),
     ] {
-        type Answer = RhaiResultOf<Tensor>;
-        let wrap = |ctx: &NativeCallContext, r: Result<Tensor>| r.or_raise(ctx);
+        type Answer = RhaiResultOf<TensorValue>;
+        let wrap = |ctx: &NativeCallContext, r: Result<Tensor>| r.map(TensorValue).or_raise(ctx);
         engine.register_fn(
             sign,
-            move |ctx: NativeCallContext, a: Tensor, b: f64| -> Answer {
-                wrap(&ctx, operation.apply_number(&a, b))
+            move |ctx: NativeCallContext, a: TensorValue, b: f64| -> Answer {
+                wrap(&ctx, operation.apply_number(&a.0, b))
             },
         );
         engine.register_fn(
             sign,
-            move |ctx: NativeCallContext, a: f64, b: Tensor| -> Answer {
-                wrap(&ctx, operation.apply_to_number(a, &b))
+            move |ctx: NativeCallContext, a: f64, b: TensorValue| -> Answer {
+                wrap(&ctx, operation.apply_to_number(a, &b.0))
             },
         );
         // an integer leaves a tensor of integers one
         engine.register_fn(
             sign,
-            move |ctx: NativeCallContext, a: Tensor, b: i64| -> Answer {
-                wrap(&ctx, integer(&a).and_then(|i| operation.apply(&a, &i(b)?)))
+            move |ctx: NativeCallContext, a: TensorValue, b: i64| -> Answer {
+                wrap(
+                    &ctx,
+                    integer(&a.0).and_then(|i| operation.apply(&a.0, &i(b)?)),
+                )
             },
         );
         engine.register_fn(
             sign,
-            move |ctx: NativeCallContext, a: i64, b: Tensor| -> Answer {
-                wrap(&ctx, integer(&b).and_then(|i| operation.apply(&i(a)?, &b)))
+            move |ctx: NativeCallContext, a: i64, b: TensorValue| -> Answer {
+                wrap(
+                    &ctx,
+                    integer(&b.0).and_then(|i| operation.apply(&i(a)?, &b.0)),
+                )
             },
         );
     }
@@ -66,21 +72,21 @@ fn integer(other: &Tensor) -> Result<impl Fn(i64) -> Result<Tensor>> {
 /// An element-wise function of real numbers.
 fn real(
     ctx: &NativeCallContext,
-    tensor: &Tensor,
+    tensor: &TensorValue,
     f: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
-) -> RhaiResultOf<Tensor> {
-    let t = tensor.to_dtype(real_dtype(tensor.dtype()));
-    t.and_then(|t| f(&t)).or_raise(ctx)
+) -> RhaiResultOf<TensorValue> {
+    let t = tensor.0.to_dtype(real_dtype(tensor.0.dtype()));
+    t.and_then(|t| f(&t)).map(TensorValue).or_raise(ctx)
 }
 
 fn soft(
     ctx: &NativeCallContext,
     what: &str,
-    tensor: &Tensor,
+    tensor: &TensorValue,
     along: i64,
     f: impl Fn(&Tensor, usize) -> candle_core::Result<Tensor>,
-) -> RhaiResultOf<Tensor> {
-    let along = axis(what, &tensor, along).or_raise(ctx)?;
+) -> RhaiResultOf<TensorValue> {
+    let along = axis(what, &tensor.0, along).or_raise(ctx)?;
     real(ctx, tensor, |t| f(t, along))
 }
 
@@ -95,8 +101,15 @@ mod functions {
     /// (tensor([[1, 2], [3, 4]]) + tensor([10, 20])).to_array()        // → [[11, 22], [13, 24]]
     /// ```
     #[rhai_fn(name = "+", return_raw)]
-    pub fn add(ctx: NativeCallContext, a: Tensor, b: Tensor) -> RhaiResultOf<Tensor> {
-        Arithmetic::Add.apply(&a, &b).or_raise(&ctx)
+    pub fn add(
+        ctx: NativeCallContext,
+        a: TensorValue,
+        b: TensorValue,
+    ) -> RhaiResultOf<TensorValue> {
+        Arithmetic::Add
+            .apply(&a.0, &b.0)
+            .map(TensorValue)
+            .or_raise(&ctx)
     }
 
     /// `a - b`, element by element; shapes broadcast, and either may be a number.
@@ -105,8 +118,15 @@ mod functions {
     /// (1 - tensor([0.5, 0.25])).to_array()        // → [0.5, 0.75]
     /// ```
     #[rhai_fn(name = "-", return_raw)]
-    pub fn sub(ctx: NativeCallContext, a: Tensor, b: Tensor) -> RhaiResultOf<Tensor> {
-        Arithmetic::Sub.apply(&a, &b).or_raise(&ctx)
+    pub fn sub(
+        ctx: NativeCallContext,
+        a: TensorValue,
+        b: TensorValue,
+    ) -> RhaiResultOf<TensorValue> {
+        Arithmetic::Sub
+            .apply(&a.0, &b.0)
+            .map(TensorValue)
+            .or_raise(&ctx)
     }
 
     /// `a * b`, element by element; shapes broadcast, and either may be a number.
@@ -115,8 +135,15 @@ mod functions {
     /// (tensor([1, 2]) * 0.5).to_array()       // → [0.5, 1.0]
     /// ```
     #[rhai_fn(name = "*", return_raw)]
-    pub fn mul(ctx: NativeCallContext, a: Tensor, b: Tensor) -> RhaiResultOf<Tensor> {
-        Arithmetic::Mul.apply(&a, &b).or_raise(&ctx)
+    pub fn mul(
+        ctx: NativeCallContext,
+        a: TensorValue,
+        b: TensorValue,
+    ) -> RhaiResultOf<TensorValue> {
+        Arithmetic::Mul
+            .apply(&a.0, &b.0)
+            .map(TensorValue)
+            .or_raise(&ctx)
     }
 
     /// `a / b`, element by element; whole numbers too give real ones. Shapes broadcast, and either
@@ -126,8 +153,15 @@ mod functions {
     /// (tensor([1, 2]) / 4).to_array()     // → [0.25, 0.5]
     /// ```
     #[rhai_fn(name = "/", return_raw)]
-    pub fn div(ctx: NativeCallContext, a: Tensor, b: Tensor) -> RhaiResultOf<Tensor> {
-        Arithmetic::Div.apply(&a, &b).or_raise(&ctx)
+    pub fn div(
+        ctx: NativeCallContext,
+        a: TensorValue,
+        b: TensorValue,
+    ) -> RhaiResultOf<TensorValue> {
+        Arithmetic::Div
+            .apply(&a.0, &b.0)
+            .map(TensorValue)
+            .or_raise(&ctx)
     }
 
     /// `a ** b`, element by element, as real numbers.
@@ -136,8 +170,15 @@ mod functions {
     /// (tensor([1.0, -3.0]) ** 2).to_array()       // → [1.0, 9.0]
     /// ```
     #[rhai_fn(name = "**", return_raw)]
-    pub fn pow(ctx: NativeCallContext, a: Tensor, b: Tensor) -> RhaiResultOf<Tensor> {
-        Arithmetic::Pow.apply(&a, &b).or_raise(&ctx)
+    pub fn pow(
+        ctx: NativeCallContext,
+        a: TensorValue,
+        b: TensorValue,
+    ) -> RhaiResultOf<TensorValue> {
+        Arithmetic::Pow
+            .apply(&a.0, &b.0)
+            .map(TensorValue)
+            .or_raise(&ctx)
     }
 
     /// The negative of every number.
@@ -146,12 +187,13 @@ mod functions {
     /// (-tensor([1.0, -2.0])).to_array()       // → [-1.0, 2.0]
     /// ```
     #[rhai_fn(name = "-", return_raw)]
-    pub fn negative(ctx: NativeCallContext, tensor: Tensor) -> RhaiResultOf<Tensor> {
+    pub fn negative(ctx: NativeCallContext, tensor: TensorValue) -> RhaiResultOf<TensorValue> {
         Arithmetic::Mul
             .apply(
-                &tensor,
-                &integer(&tensor).or_raise(&ctx)?(-1).or_raise(&ctx)?,
+                &tensor.0,
+                &integer(&tensor.0).or_raise(&ctx)?(-1).or_raise(&ctx)?,
             )
+            .map(TensorValue)
             .or_raise(&ctx)
     }
 
@@ -161,8 +203,8 @@ mod functions {
     /// tensor([1, 2]) == tensor([1.0, 2.0])        // → true
     /// ```
     #[rhai_fn(name = "==", return_raw)]
-    pub fn equal(ctx: NativeCallContext, a: Tensor, b: Tensor) -> RhaiResultOf<bool> {
-        operations::equal(&a, &b).or_raise(&ctx)
+    pub fn equal(ctx: NativeCallContext, a: TensorValue, b: TensorValue) -> RhaiResultOf<bool> {
+        operations::equal(&a.0, &b.0).or_raise(&ctx)
     }
 
     /// Whether two tensors differ in shape or in a number.
@@ -171,8 +213,10 @@ mod functions {
     /// tensor([1, 2]) != tensor([1, 3])        // → true
     /// ```
     #[rhai_fn(name = "!=", return_raw)]
-    pub fn differ(ctx: NativeCallContext, a: Tensor, b: Tensor) -> RhaiResultOf<bool> {
-        operations::equal(&a, &b).map(|same| !same).or_raise(&ctx)
+    pub fn differ(ctx: NativeCallContext, a: TensorValue, b: TensorValue) -> RhaiResultOf<bool> {
+        operations::equal(&a.0, &b.0)
+            .map(|same| !same)
+            .or_raise(&ctx)
     }
 
     /// Whether |a − b| ≤ atol + rtol · |b| everywhere (numpy's `allclose`); shapes must be equal.
@@ -184,20 +228,20 @@ mod functions {
     #[rhai_fn(name = "close_to", pure, return_raw)]
     pub fn close_with(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
-        other: Tensor,
+        tensor: &mut TensorValue,
+        other: TensorValue,
         settings: Map,
     ) -> RhaiResultOf<bool> {
         let o = CloseOptions::from_map(&ctx, &settings)?;
-        operations::close(&tensor, &other, o.rtol, o.atol).or_raise(&ctx)
+        operations::close(&tensor.0, &other.0, o.rtol, o.atol).or_raise(&ctx)
     }
 
     // every setting has a default
     #[rhai_fn(name = "close_to", pure, return_raw)]
     pub fn close_to(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
-        other: Tensor,
+        tensor: &mut TensorValue,
+        other: TensorValue,
     ) -> RhaiResultOf<bool> {
         close_with(ctx, tensor, other, Map::new())
     }
@@ -210,10 +254,12 @@ mod functions {
     #[rhai_fn(pure, return_raw)]
     pub fn matmul(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
-        other: Tensor,
-    ) -> RhaiResultOf<Tensor> {
-        operations::matmul(&tensor, &other).or_raise(&ctx)
+        tensor: &mut TensorValue,
+        other: TensorValue,
+    ) -> RhaiResultOf<TensorValue> {
+        operations::matmul(&tensor.0, &other.0)
+            .map(TensorValue)
+            .or_raise(&ctx)
     }
 
     /// The absolute value of every number.
@@ -222,12 +268,12 @@ mod functions {
     /// tensor([1.0, -2.0]).abs().to_array()        // → [1.0, 2.0]
     /// ```
     #[rhai_fn(pure, return_raw)]
-    pub fn abs(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Tensor> {
-        let signed = match tensor.dtype() {
-            candle_core::DType::U32 | candle_core::DType::U8 => Ok(tensor.clone()),
-            _ => tensor.abs().map_err(Error::from),
+    pub fn abs(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<TensorValue> {
+        let signed = match tensor.0.dtype() {
+            candle_core::DType::U32 | candle_core::DType::U8 => Ok(tensor.0.clone()),
+            _ => tensor.0.abs().map_err(Error::from),
         };
-        signed.or_raise(&ctx)
+        signed.map(TensorValue).or_raise(&ctx)
     }
 
     /// The square root of every number; NaN of negative ones.
@@ -236,7 +282,7 @@ mod functions {
     /// tensor([4, 9]).sqrt().to_array()        // → [2.0, 3.0]
     /// ```
     #[rhai_fn(pure, return_raw)]
-    pub fn sqrt(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Tensor> {
+    pub fn sqrt(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<TensorValue> {
         real(&ctx, tensor, Tensor::sqrt)
     }
 
@@ -246,7 +292,7 @@ mod functions {
     /// tensor([0.0]).exp().item()      // → 1.0
     /// ```
     #[rhai_fn(pure, return_raw)]
-    pub fn exp(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Tensor> {
+    pub fn exp(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<TensorValue> {
         real(&ctx, tensor, Tensor::exp)
     }
 
@@ -257,7 +303,7 @@ mod functions {
     /// tensor([1.0]).log().item()      // → 0.0
     /// ```
     #[rhai_fn(name = "log", name = "ln", pure, return_raw)]
-    pub fn log(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Tensor> {
+    pub fn log(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<TensorValue> {
         real(&ctx, tensor, Tensor::log)
     }
 
@@ -267,7 +313,7 @@ mod functions {
     /// tensor([0.0]).tanh().item()     // → 0.0
     /// ```
     #[rhai_fn(pure, return_raw)]
-    pub fn tanh(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Tensor> {
+    pub fn tanh(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<TensorValue> {
         real(&ctx, tensor, Tensor::tanh)
     }
 
@@ -277,7 +323,11 @@ mod functions {
     /// tensor([[0.0, 0.0], [50.0, 50.0]]).softmax(-1).to_array()       // → [[0.5, 0.5], [0.5, 0.5]]
     /// ```
     #[rhai_fn(pure, return_raw)]
-    pub fn softmax(ctx: NativeCallContext, tensor: &mut Tensor, axis: i64) -> RhaiResultOf<Tensor> {
+    pub fn softmax(
+        ctx: NativeCallContext,
+        tensor: &mut TensorValue,
+        axis: i64,
+    ) -> RhaiResultOf<TensorValue> {
         soft(&ctx, "softmax", tensor, axis, candle_nn::ops::softmax)
     }
 
@@ -289,9 +339,9 @@ mod functions {
     #[rhai_fn(pure, return_raw)]
     pub fn log_softmax(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         axis: i64,
-    ) -> RhaiResultOf<Tensor> {
+    ) -> RhaiResultOf<TensorValue> {
         soft(
             &ctx,
             "log_softmax",

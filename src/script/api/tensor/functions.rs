@@ -7,7 +7,7 @@ use rhai::Array;
 use rhai::plugin::*;
 
 use super::super::{Registry, values};
-use super::{TypeName, integers};
+use super::{TensorValue, TypeName, integers};
 use crate::error::{Error, Result};
 use crate::script::{OrRaise, RhaiResultOf, raise};
 use crate::tensor::array::{index, operations, show};
@@ -19,7 +19,7 @@ pub(super) fn register(registry: &mut Registry) {
 /// A tensor without axes as a number, any other as a tensor.
 pub(super) fn number_or_tensor(tensor: Tensor) -> Result<Dynamic> {
     if tensor.rank() > 0 {
-        return Ok(Dynamic::from(tensor));
+        return Ok(Dynamic::from(TensorValue(tensor)));
     }
     number(&tensor)
 }
@@ -72,9 +72,9 @@ mod functions {
     /// t.shape                     // → [2, 2]
     /// ```
     #[rhai_fn(name = "tensor", return_raw)]
-    pub fn tensor(ctx: NativeCallContext, numbers: Dynamic) -> RhaiResultOf<Tensor> {
+    pub fn tensor(ctx: NativeCallContext, numbers: Dynamic) -> RhaiResultOf<TensorValue> {
         let made = values::tensor("tensor", "numbers", &numbers).or_raise(&ctx)?;
-        Ok(made)
+        Ok(TensorValue(made))
     }
 
     /// The same of type `dtype`: `"f32"`, `"f64"`, `"i64"` or `"u32"`.
@@ -87,13 +87,13 @@ mod functions {
         ctx: NativeCallContext,
         numbers: Dynamic,
         dtype: &str,
-    ) -> RhaiResultOf<Tensor> {
+    ) -> RhaiResultOf<TensorValue> {
         let dtype = TypeName::named(dtype).map_err(|e| raise(&ctx, e.at("tensor: dtype")))?;
         let made = match values::tensor_in(&numbers) {
             Some(tensor) => tensor.to_dtype(dtype).map_err(Error::from),
             None => values::from_nested(&numbers, Some(dtype)).map_err(|e| e.at("tensor: numbers")),
         };
-        made.or_raise(&ctx)
+        made.map(TensorValue).or_raise(&ctx)
     }
 
     /// A tensor of zeros of type `f32`.
@@ -102,7 +102,7 @@ mod functions {
     /// zeros([2, 2]).to_array()        // → [[0.0, 0.0], [0.0, 0.0]]
     /// ```
     #[rhai_fn(return_raw)]
-    pub fn zeros(ctx: NativeCallContext, shape: Array) -> RhaiResultOf<Tensor> {
+    pub fn zeros(ctx: NativeCallContext, shape: Array) -> RhaiResultOf<TensorValue> {
         filled("zeros", &shape, 0.0).or_raise(&ctx)
     }
 
@@ -112,7 +112,7 @@ mod functions {
     /// ones([3]).sum()         // → 3.0
     /// ```
     #[rhai_fn(return_raw)]
-    pub fn ones(ctx: NativeCallContext, shape: Array) -> RhaiResultOf<Tensor> {
+    pub fn ones(ctx: NativeCallContext, shape: Array) -> RhaiResultOf<TensorValue> {
         filled("ones", &shape, 1.0).or_raise(&ctx)
     }
 
@@ -122,7 +122,7 @@ mod functions {
     /// stack([ones([2]), zeros([2])]).shape        // → [2, 2]
     /// ```
     #[rhai_fn(return_raw)]
-    pub fn stack(ctx: NativeCallContext, tensors: Array) -> RhaiResultOf<Tensor> {
+    pub fn stack(ctx: NativeCallContext, tensors: Array) -> RhaiResultOf<TensorValue> {
         joined("stack", &tensors, 0, true).or_raise(&ctx)
     }
 
@@ -133,7 +133,7 @@ mod functions {
     /// concat([ones([2, 3]), zeros([1, 3])], 0).shape      // → [3, 3]
     /// ```
     #[rhai_fn(return_raw)]
-    pub fn concat(ctx: NativeCallContext, tensors: Array, axis: i64) -> RhaiResultOf<Tensor> {
+    pub fn concat(ctx: NativeCallContext, tensors: Array, axis: i64) -> RhaiResultOf<TensorValue> {
         joined("concat", &tensors, axis, false).or_raise(&ctx)
     }
 
@@ -143,8 +143,8 @@ mod functions {
     /// tensor([[1, 2, 3]]).shape       // → [1, 3]
     /// ```
     #[rhai_fn(get = "shape", pure)]
-    pub fn shape(tensor: &mut Tensor) -> Array {
-        let dims = tensor.dims().iter();
+    pub fn shape(tensor: &mut TensorValue) -> Array {
+        let dims = tensor.0.dims().iter();
         dims.map(|&n| Dynamic::from(n as i64)).collect()
     }
 
@@ -154,8 +154,8 @@ mod functions {
     /// tensor([0.5]).dtype         // → "f32"
     /// ```
     #[rhai_fn(get = "dtype", pure)]
-    pub fn dtype(tensor: &mut Tensor) -> String {
-        tensor.dtype().as_str().into()
+    pub fn dtype(tensor: &mut TensorValue) -> String {
+        tensor.0.dtype().as_str().into()
     }
 
     /// Number of axes.
@@ -164,8 +164,8 @@ mod functions {
     /// tensor([[1, 2, 3]]).rank        // → 2
     /// ```
     #[rhai_fn(get = "rank", pure)]
-    pub fn rank(tensor: &mut Tensor) -> i64 {
-        tensor.rank() as i64
+    pub fn rank(tensor: &mut TensorValue) -> i64 {
+        tensor.0.rank() as i64
     }
 
     /// Length of the first axis, as of an array; 1 for a single number.
@@ -174,8 +174,8 @@ mod functions {
     /// tensor([[1, 2, 3]]).len         // → 1
     /// ```
     #[rhai_fn(get = "len", name = "len", pure)]
-    pub fn len(tensor: &mut Tensor) -> i64 {
-        tensor.dims().first().map_or(1, |&n| n as i64)
+    pub fn len(tensor: &mut TensorValue) -> i64 {
+        tensor.0.dims().first().map_or(1, |&n| n as i64)
     }
 
     /// How many numbers there are in all.
@@ -184,8 +184,8 @@ mod functions {
     /// tensor([[1, 2, 3]]).count       // → 3
     /// ```
     #[rhai_fn(get = "count", pure)]
-    pub fn count(tensor: &mut Tensor) -> i64 {
-        tensor.elem_count() as i64
+    pub fn count(tensor: &mut TensorValue) -> i64 {
+        tensor.0.elem_count() as i64
     }
 
     /// The same numbers as another type: `"f32"`, `"f64"`, `"i64"` or `"u32"`.
@@ -196,11 +196,11 @@ mod functions {
     #[rhai_fn(pure, return_raw)]
     pub fn to_dtype(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         dtype: &str,
-    ) -> RhaiResultOf<Tensor> {
+    ) -> RhaiResultOf<TensorValue> {
         let dtype = TypeName::named(dtype).map_err(|e| raise(&ctx, e.at("to_dtype")))?;
-        tensor.to_dtype(dtype).or_raise(&ctx)
+        tensor.0.to_dtype(dtype).map(TensorValue).or_raise(&ctx)
     }
 
     /// The numbers as nested arrays, the first axis outermost.
@@ -209,10 +209,10 @@ mod functions {
     /// (tensor([[1, 2], [3, 4]]) * 2).to_array()       // → [[2, 4], [6, 8]]
     /// ```
     #[rhai_fn(pure, return_raw)]
-    pub fn to_array(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Dynamic> {
-        let numbers = operations::numbers(&tensor).or_raise(&ctx)?;
-        let whole = tensor.dtype().is_int();
-        Ok(nested(&numbers, tensor.dims(), whole))
+    pub fn to_array(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<Dynamic> {
+        let numbers = operations::numbers(&tensor.0).or_raise(&ctx)?;
+        let whole = tensor.0.dtype().is_int();
+        Ok(nested(&numbers, tensor.0.dims(), whole))
     }
 
     /// The number of a tensor that holds exactly one.
@@ -221,8 +221,8 @@ mod functions {
     /// tensor([[2.5]]).item()      // → 2.5
     /// ```
     #[rhai_fn(pure, return_raw)]
-    pub fn item(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Dynamic> {
-        number(&tensor).or_raise(&ctx)
+    pub fn item(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<Dynamic> {
+        number(&tensor.0).or_raise(&ctx)
     }
 
     /// `t[i]`: position `i` along the first axis, which goes away: a tensor, or a number if there is
@@ -235,10 +235,10 @@ mod functions {
     #[rhai_fn(index_get, pure, return_raw)]
     pub fn get(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         position: i64,
     ) -> RhaiResultOf<Dynamic> {
-        index::select("index", &tensor, 0, position)
+        index::select("index", &tensor.0, 0, position)
             .and_then(number_or_tensor)
             .or_raise(&ctx)
     }
@@ -251,10 +251,12 @@ mod functions {
     #[rhai_fn(index_get, pure, return_raw)]
     pub fn get_range(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         range: Range<i64>,
-    ) -> RhaiResultOf<Tensor> {
-        index::narrow("index", &tensor, 0, range).or_raise(&ctx)
+    ) -> RhaiResultOf<TensorValue> {
+        index::narrow("index", &tensor.0, 0, range)
+            .map(TensorValue)
+            .or_raise(&ctx)
     }
 
     /// `t[1..=3]`: positions 1 to 3 along the first axis.
@@ -265,11 +267,13 @@ mod functions {
     #[rhai_fn(index_get, pure, return_raw)]
     pub fn get_inclusive(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         range: RangeInclusive<i64>,
-    ) -> RhaiResultOf<Tensor> {
+    ) -> RhaiResultOf<TensorValue> {
         let range = *range.start()..range.end().saturating_add(1);
-        index::narrow("index", &tensor, 0, range).or_raise(&ctx)
+        index::narrow("index", &tensor.0, 0, range)
+            .map(TensorValue)
+            .or_raise(&ctx)
     }
 
     /// One position along any axis, which goes away; negative ones count from the end.
@@ -280,11 +284,11 @@ mod functions {
     #[rhai_fn(pure, return_raw)]
     pub fn select(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         axis: i64,
         position: i64,
     ) -> RhaiResultOf<Dynamic> {
-        index::select("select", &tensor, axis, position)
+        index::select("select", &tensor.0, axis, position)
             .and_then(number_or_tensor)
             .or_raise(&ctx)
     }
@@ -297,16 +301,18 @@ mod functions {
     #[rhai_fn(pure, return_raw)]
     pub fn narrow(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         axis: i64,
         start: i64,
         len: i64,
-    ) -> RhaiResultOf<Tensor> {
+    ) -> RhaiResultOf<TensorValue> {
         if start < 0 {
             let message = format!("narrow: start must be from 0 up, found {start}");
             return Err(raise(&ctx, Error::setting(message)));
         }
-        index::narrow("narrow", &tensor, axis, start..start.saturating_add(len)).or_raise(&ctx)
+        index::narrow("narrow", &tensor.0, axis, start..start.saturating_add(len))
+            .map(TensorValue)
+            .or_raise(&ctx)
     }
 
     /// The same numbers in another shape; one length may be -1 and is then worked out.
@@ -317,11 +323,12 @@ mod functions {
     #[rhai_fn(pure, return_raw)]
     pub fn reshape(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         shape: Array,
-    ) -> RhaiResultOf<Tensor> {
+    ) -> RhaiResultOf<TensorValue> {
         integers("reshape", &shape)
-            .and_then(|shape| index::reshape(&tensor, &shape))
+            .and_then(|shape| index::reshape(&tensor.0, &shape))
+            .map(TensorValue)
             .or_raise(&ctx)
     }
 
@@ -331,8 +338,8 @@ mod functions {
     /// tensor([[1, 2], [3, 4]]).flatten().to_array()       // → [1, 2, 3, 4]
     /// ```
     #[rhai_fn(pure, return_raw)]
-    pub fn flatten(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Tensor> {
-        tensor.flatten_all().or_raise(&ctx)
+    pub fn flatten(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<TensorValue> {
+        tensor.0.flatten_all().map(TensorValue).or_raise(&ctx)
     }
 
     /// The same numbers with the last two axes exchanged.
@@ -341,7 +348,10 @@ mod functions {
     /// tensor([[1, 2], [3, 4]]).transpose().to_array()     // → [[1, 3], [2, 4]]
     /// ```
     #[rhai_fn(name = "transpose", pure, return_raw)]
-    pub fn transpose(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Tensor> {
+    pub fn transpose(
+        ctx: NativeCallContext,
+        tensor: &mut TensorValue,
+    ) -> RhaiResultOf<TensorValue> {
         transpose_axes(ctx, tensor, -2, -1)
     }
 
@@ -353,15 +363,15 @@ mod functions {
     #[rhai_fn(name = "transpose", pure, return_raw)]
     pub fn transpose_axes(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         first: i64,
         second: i64,
-    ) -> RhaiResultOf<Tensor> {
-        let t = &tensor;
+    ) -> RhaiResultOf<TensorValue> {
+        let t = &tensor.0;
         let first = index::axis("transpose", t, first).or_raise(&ctx)?;
         let second = index::axis("transpose", t, second).or_raise(&ctx)?;
         let exchanged = t.transpose(first, second).and_then(|t| t.contiguous());
-        exchanged.or_raise(&ctx)
+        exchanged.map(TensorValue).or_raise(&ctx)
     }
 
     /// The tensor with a new axis of length 1.
@@ -372,19 +382,23 @@ mod functions {
     #[rhai_fn(pure, return_raw)]
     pub fn unsqueeze(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         axis: i64,
-    ) -> RhaiResultOf<Tensor> {
-        let rank = tensor.rank() as i64;
+    ) -> RhaiResultOf<TensorValue> {
+        let rank = tensor.0.rank() as i64;
         let place = if axis < 0 { axis + rank + 1 } else { axis };
         if !(0..=rank).contains(&place) {
             let message = format!(
                 "unsqueeze: a tensor of shape {:?} can have no new axis {axis}",
-                tensor.dims()
+                tensor.0.dims()
             );
             return Err(raise(&ctx, Error::shape(message)));
         }
-        tensor.unsqueeze(place as usize).or_raise(&ctx)
+        tensor
+            .0
+            .unsqueeze(place as usize)
+            .map(TensorValue)
+            .or_raise(&ctx)
     }
 
     /// The tensor as the prompt shows it: shape, type and a corner of the numbers.
@@ -393,8 +407,8 @@ mod functions {
     /// display(tensor([1, 2]))         // → "Tensor [2] i64\n[1, 2]"
     /// ```
     #[rhai_fn(name = "display", pure, return_raw)]
-    pub fn display(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<String> {
-        show::display(&tensor, 80).or_raise(&ctx)
+    pub fn display(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<String> {
+        show::display(&tensor.0, 80).or_raise(&ctx)
     }
 
     /// With a number, lines are at most this many characters wide.
@@ -405,10 +419,10 @@ mod functions {
     #[rhai_fn(name = "display", pure, return_raw)]
     pub fn display_within(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         columns: i64,
     ) -> RhaiResultOf<String> {
-        show::display(&tensor, columns.max(1) as usize).or_raise(&ctx)
+        show::display(&tensor.0, columns.max(1) as usize).or_raise(&ctx)
     }
 
     /// The tensor in one line, as `print` shows it.
@@ -417,12 +431,12 @@ mod functions {
     /// `${zeros([2, 3])}`          // → "Tensor [2, 3] f32"
     /// ```
     #[rhai_fn(name = "to_string", name = "to_debug", pure)]
-    pub fn to_string(tensor: &mut Tensor) -> String {
-        show::line(&tensor).unwrap_or_else(|e| e.message)
+    pub fn to_string(tensor: &mut TensorValue) -> String {
+        show::line(&tensor.0).unwrap_or_else(|e| e.message)
     }
 }
 
-fn filled(what: &str, shape: &[Dynamic], value: f32) -> Result<Tensor> {
+fn filled(what: &str, shape: &[Dynamic], value: f32) -> Result<TensorValue> {
     let shape = integers(what, shape)?;
     let count = shape.iter().try_fold(1_i64, |product, &n| match n >= 0 {
         true => product.checked_mul(n),
@@ -435,15 +449,15 @@ fn filled(what: &str, shape: &[Dynamic], value: f32) -> Result<Tensor> {
     }
     let shape: Vec<usize> = shape.into_iter().map(|n| n as usize).collect();
     let zeros = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
-    Ok(zeros.affine(1.0, f64::from(value))?)
+    Ok(TensorValue(zeros.affine(1.0, f64::from(value))?))
 }
 
-fn joined(what: &str, tensors: &[Dynamic], axis: i64, new_axis: bool) -> Result<Tensor> {
+fn joined(what: &str, tensors: &[Dynamic], axis: i64, new_axis: bool) -> Result<TensorValue> {
     let read = |(i, v): (usize, &Dynamic)| values::tensor(what, &format!("element {i}"), v);
     let tensors: Vec<Tensor> = tensors
         .iter()
         .enumerate()
         .map(read)
         .collect::<Result<_>>()?;
-    index::join(what, &tensors, axis, new_axis)
+    index::join(what, &tensors, axis, new_axis).map(TensorValue)
 }

@@ -1,9 +1,10 @@
-//! `Tensor`: arrays of numbers as values. Scripts hold candle's tensors; cloning one copies no
-//! number.
+//! `Tensor`: arrays of numbers as values.
 
 mod arithmetic;
 mod functions;
 mod reductions;
+
+use std::fmt;
 
 use candle_core::{DType, Tensor};
 use rhai::Dynamic;
@@ -13,7 +14,17 @@ use crate::error::{Error, Result};
 use crate::options;
 use crate::script::options::NON_NEGATIVE;
 
-crate::script_type!(Tensor, "tensor", "tensor([1.0, 2.0])");
+/// A tensor in a script; cloning it copies no number.
+#[derive(Clone)]
+pub struct TensorValue(pub Tensor);
+
+impl fmt::Debug for TensorValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TensorValue({:?}, {:?})", self.0.dims(), self.0.dtype())
+    }
+}
+
+crate::script_type!(TensorValue, "tensor", "tensor([1.0, 2.0])");
 
 /// Types of numbers that scripts can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +57,11 @@ options! {
 
 /// Registers tensors.
 pub fn register(registry: &mut Registry) {
-    registry.name_type::<Tensor>("Tensor");
+    registry.name_type::<TensorValue>("Tensor");
+    // the name in signatures of the reference
+    registry
+        .engine()
+        .register_type_with_name_raw("TensorValue", "Tensor");
     registry.options(CloseOptions::spec());
     functions::register(registry);
     reductions::register(registry);

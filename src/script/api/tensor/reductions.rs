@@ -1,9 +1,9 @@
 //! Sums, means and extremes of tensors.
 
-use candle_core::Tensor;
 use rhai::plugin::*;
 
 use super::super::Registry;
+use super::TensorValue;
 use crate::script::{OrRaise, RhaiResultOf};
 use crate::tensor::array::reduce::Reduction;
 
@@ -11,10 +11,14 @@ pub(super) fn register(registry: &mut Registry) {
     registry.global(rhai::exported_module!(functions));
 }
 
-fn all(ctx: &NativeCallContext, reduction: Reduction, tensor: &Tensor) -> RhaiResultOf<Dynamic> {
-    let value = reduction.all(&tensor).or_raise(ctx)?;
+fn all(
+    ctx: &NativeCallContext,
+    reduction: Reduction,
+    tensor: &TensorValue,
+) -> RhaiResultOf<Dynamic> {
+    let value = reduction.all(&tensor.0).or_raise(ctx)?;
     let position = matches!(reduction, Reduction::Argmax | Reduction::Argmin);
-    let whole = position || (tensor.dtype().is_int() && reduction.keeps_integers());
+    let whole = position || (tensor.0.dtype().is_int() && reduction.keeps_integers());
     Ok(match whole {
         true => Dynamic::from(value as i64),
         false => Dynamic::from(value),
@@ -24,10 +28,10 @@ fn all(ctx: &NativeCallContext, reduction: Reduction, tensor: &Tensor) -> RhaiRe
 fn along(
     ctx: &NativeCallContext,
     reduction: Reduction,
-    tensor: &Tensor,
+    tensor: &TensorValue,
     axis: i64,
 ) -> RhaiResultOf<Dynamic> {
-    let found = reduction.along(&tensor, axis).or_raise(ctx)?;
+    let found = reduction.along(&tensor.0, axis).or_raise(ctx)?;
     super::functions::number_or_tensor(found).or_raise(ctx)
 }
 
@@ -42,7 +46,7 @@ mod functions {
     /// tensor([[1, 2], [3, 4]]).sum()      // → 10
     /// ```
     #[rhai_fn(name = "sum", pure, return_raw)]
-    pub fn sum(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Dynamic> {
+    pub fn sum(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<Dynamic> {
         all(&ctx, Reduction::Sum, tensor)
     }
 
@@ -55,7 +59,7 @@ mod functions {
     #[rhai_fn(name = "sum", pure, return_raw)]
     pub fn sum_along(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         axis: i64,
     ) -> RhaiResultOf<Dynamic> {
         along(&ctx, Reduction::Sum, tensor, axis)
@@ -67,7 +71,7 @@ mod functions {
     /// tensor([[1, 2], [3, 4]]).mean()     // → 2.5
     /// ```
     #[rhai_fn(name = "mean", pure, return_raw)]
-    pub fn mean(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Dynamic> {
+    pub fn mean(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<Dynamic> {
         all(&ctx, Reduction::Mean, tensor)
     }
 
@@ -79,7 +83,7 @@ mod functions {
     #[rhai_fn(name = "mean", pure, return_raw)]
     pub fn mean_along(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         axis: i64,
     ) -> RhaiResultOf<Dynamic> {
         along(&ctx, Reduction::Mean, tensor, axis)
@@ -91,7 +95,7 @@ mod functions {
     /// tensor([1.0, 3.0, 5.0]).std()       // → 2.0
     /// ```
     #[rhai_fn(name = "std", pure, return_raw)]
-    pub fn std(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Dynamic> {
+    pub fn std(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<Dynamic> {
         all(&ctx, Reduction::Std, tensor)
     }
 
@@ -103,7 +107,7 @@ mod functions {
     #[rhai_fn(name = "std", pure, return_raw)]
     pub fn std_along(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         axis: i64,
     ) -> RhaiResultOf<Dynamic> {
         along(&ctx, Reduction::Std, tensor, axis)
@@ -115,7 +119,7 @@ mod functions {
     /// tensor([2.0, -1.5]).min()       // → -1.5
     /// ```
     #[rhai_fn(name = "min", pure, return_raw)]
-    pub fn min(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Dynamic> {
+    pub fn min(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<Dynamic> {
         all(&ctx, Reduction::Min, tensor)
     }
 
@@ -127,7 +131,7 @@ mod functions {
     #[rhai_fn(name = "min", pure, return_raw)]
     pub fn min_along(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         axis: i64,
     ) -> RhaiResultOf<Dynamic> {
         along(&ctx, Reduction::Min, tensor, axis)
@@ -139,7 +143,7 @@ mod functions {
     /// tensor([2.0, -1.5]).max()       // → 2.0
     /// ```
     #[rhai_fn(name = "max", pure, return_raw)]
-    pub fn max(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Dynamic> {
+    pub fn max(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<Dynamic> {
         all(&ctx, Reduction::Max, tensor)
     }
 
@@ -151,7 +155,7 @@ mod functions {
     #[rhai_fn(name = "max", pure, return_raw)]
     pub fn max_along(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         axis: i64,
     ) -> RhaiResultOf<Dynamic> {
         along(&ctx, Reduction::Max, tensor, axis)
@@ -163,7 +167,7 @@ mod functions {
     /// tensor([0.1, 0.7, 0.2]).argmax()        // → 1
     /// ```
     #[rhai_fn(name = "argmax", pure, return_raw)]
-    pub fn argmax(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Dynamic> {
+    pub fn argmax(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<Dynamic> {
         all(&ctx, Reduction::Argmax, tensor)
     }
 
@@ -175,7 +179,7 @@ mod functions {
     #[rhai_fn(name = "argmax", pure, return_raw)]
     pub fn argmax_along(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         axis: i64,
     ) -> RhaiResultOf<Dynamic> {
         along(&ctx, Reduction::Argmax, tensor, axis)
@@ -187,7 +191,7 @@ mod functions {
     /// tensor([0.1, 0.7, 0.2]).argmin()        // → 0
     /// ```
     #[rhai_fn(name = "argmin", pure, return_raw)]
-    pub fn argmin(ctx: NativeCallContext, tensor: &mut Tensor) -> RhaiResultOf<Dynamic> {
+    pub fn argmin(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<Dynamic> {
         all(&ctx, Reduction::Argmin, tensor)
     }
 
@@ -199,7 +203,7 @@ mod functions {
     #[rhai_fn(name = "argmin", pure, return_raw)]
     pub fn argmin_along(
         ctx: NativeCallContext,
-        tensor: &mut Tensor,
+        tensor: &mut TensorValue,
         axis: i64,
     ) -> RhaiResultOf<Dynamic> {
         along(&ctx, Reduction::Argmin, tensor, axis)
