@@ -132,10 +132,12 @@ pub mod errors;
 pub mod files;
 pub mod general;
 pub mod math;
+pub mod metrics;
 pub mod model;
 pub mod nn;
 pub mod optim;
 pub mod parametrization;
+pub mod stats;
 pub mod study;
 pub mod table;
 pub mod tensor;
@@ -216,6 +218,8 @@ pub fn register(registry: &mut Registry) {
     table::register(registry);
     tensor::register(registry);
     data::register(registry);
+    metrics::register(registry);
+    stats::register(registry);
 }
 
 /// A value in one line: its name and settings.
