@@ -350,6 +350,38 @@ fn doc_prints_the_reference() {
 }
 
 #[test]
+fn doc_lists_types_and_modules() {
+    let f = tempfile::tempdir().unwrap();
+    let o = run(f.path(), &["doc", "Table"]);
+    assert!(
+        out(&o).contains("csv") && out(&o).contains("columns"),
+        "{}",
+        out(&o)
+    );
+    assert!(!out(&o).contains("param"));
+    let o = run(f.path(), &["doc", "grid"]);
+    assert!(out(&o).starts_with("grid::doubling"), "{}", out(&o));
+    let o = run(f.path(), &["doc", "Table.save"]);
+    assert!(
+        out(&o).starts_with("Table.save(name: string)\n"),
+        "{}",
+        out(&o)
+    );
+}
+
+#[test]
+fn replacing_a_host_function_is_warned_of() {
+    let f = with_script("fn linspace(a, b, c) { 1 } print(linspace(1, 2, 3));");
+    let o = run(f.path(), &["run", "s.rhai"]);
+    assert_eq!((status(&o), out(&o).as_str()), (0, "1\n"));
+    assert!(
+        err(&o).starts_with("warning: the script's function `linspace` replaces"),
+        "{}",
+        err(&o)
+    );
+}
+
+#[test]
 fn help_and_version_are_on_stdout() {
     let f = tempfile::tempdir().unwrap();
     let o = run(f.path(), &["--version"]);

@@ -12,7 +12,7 @@ use crate::script::{Host, HostSettings, output};
 /// Arguments of `doc`.
 #[derive(Debug, Args)]
 pub(super) struct DocArgs {
-    /// A function, method, property or module (without one: everything there is, by name)
+    /// A function, `Type.method`, type or module (without one: everything there is)
     name: Option<String>,
     /// List what mentions a word
     #[arg(long, value_name = "WORD", conflicts_with = "name")]
@@ -35,15 +35,9 @@ pub(super) fn execute(args: &DocArgs) -> u8 {
     let (found, whole) = match (&args.name, &args.search) {
         (Some(name), _) => {
             let found = docs.get(name);
-            if found.is_empty() {
-                let in_module: Vec<&FunctionDoc> = docs
-                    .functions()
-                    .iter()
-                    .filter(|f| f.module == *name)
-                    .collect();
-                (in_module, false)
-            } else {
-                (found, true)
+            match found.is_empty() {
+                true => (docs.group(name), false),
+                false => (found, true),
             }
         }
         (None, Some(word)) => (docs.search(word), false),

@@ -243,6 +243,20 @@ impl Host {
         })
     }
 
+    /// A script's function replaces the host's of the same name and number of arguments, for the
+    /// libraries that the script calls as well.
+    fn warn_of_replaced(&self, ast: &AST) {
+        for f in ast.iter_functions().filter(|f| f.this_type.is_none()) {
+            if self.docs.takes(f.name, f.params.len()) {
+                super::output::message(&format!(
+                    "warning: the script's function `{}` replaces the host's, for libraries too; \
+                     another name would be safer",
+                    f.name
+                ));
+            }
+        }
+    }
+
     fn evaluate(
         &self,
         name: &str,
@@ -251,7 +265,8 @@ impl Host {
     ) -> std::result::Result<Outcome, Box<EvalAltResult>> {
         crate::interrupt::clear();
         self.session.set_engine(Some(self.engine.clone()));
-        let outcome = on_big_stack(|| evaluate(&self.engine, name, text, prompt));
+        let warn = |ast: &AST| self.warn_of_replaced(ast);
+        let outcome = on_big_stack(|| evaluate(&self.engine, name, text, prompt, &warn));
         self.session.set_engine(None);
         outcome
     }
@@ -263,9 +278,11 @@ fn evaluate(
     name: &str,
     text: &str,
     prompt: &mut Prompt,
+    warn: &(dyn Fn(&AST) + Sync),
 ) -> std::result::Result<Outcome, Box<EvalAltResult>> {
     let scope = &mut prompt.scope;
     let ast = engine.compile_with_scope(scope, text)?;
+    warn(&ast);
     let mut functions = prompt.functions.merge(&ast.clone_functions_only());
     functions.set_source(name);
     let imports = scoping::literal_imports(&ast);
