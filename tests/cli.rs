@@ -1,6 +1,6 @@
 //! The program as users run it: exit status, streams, settings, folders, JSON.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -367,6 +367,23 @@ fn doc_lists_types_and_modules() {
         "{}",
         out(&o)
     );
+}
+
+#[test]
+fn cells_from_a_pipe_print_their_values() {
+    let f = tempfile::tempdir().unwrap();
+    let mut child = program(f.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input
+        .write_all(b"let x = 3\nfn f(a) { a * 2 }\nf(x)\ntable([\"n\"], [[1]])\n")
+        .unwrap();
+    drop(input);
+    let o = child.wait_with_output().unwrap();
+    assert_eq!((status(&o), out(&o).as_str()), (0, "6\nn\n─\n1\n"));
 }
 
 #[test]

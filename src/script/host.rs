@@ -160,6 +160,13 @@ impl Host {
         }
     }
 
+    /// A value as `print` shows it.
+    pub fn show(&self, value: &Dynamic) -> String {
+        self.engine
+            .eval_fn_call::<ImmutableString>("to_string", None, (value.clone(),))
+            .map_or_else(|_| value.to_string(), |text| text.to_string())
+    }
+
     /// The variables of the prompt.
     pub fn scope(&self) -> &Scope<'static> {
         &self.prompt.scope

@@ -1,13 +1,187 @@
-//! Reads the reference out of what Rhai knows about functions.
+//! The function reference, made from the doc comments of registered functions and of library
+//! modules, and from the descriptions of their settings.
+
+mod page;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use rhai::{Engine, FnAccess, FuncInfo};
 
-use super::{FunctionDoc, Kind};
+use super::options::OptionsSpec;
+
+/// What sort of thing is documented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A function or method.
+    Function,
+    /// A property of a type.
+    Property,
+    /// An operator or an index.
+    Operator,
+}
+
+/// The reference of one name: all its overloads.
+#[derive(Debug, Clone)]
+pub struct FunctionDoc {
+    /// The name without its module.
+    pub name: String,
+    /// The module, or nothing for a global function.
+    pub module: String,
+    /// Function, property or operator.
+    pub kind: Kind,
+    /// The types whose methods or properties go by this name.
+    pub receivers: Vec<String>,
+    /// One line per overload.
+    pub signatures: Vec<String>,
+    /// Number of parameters of each overload, the receiver included.
+    pub arities: Vec<usize>,
+    /// First paragraph of the comment.
+    pub summary: String,
+    /// The comment without its code blocks.
+    pub body: String,
+    /// The code blocks marked `rhai`.
+    pub examples: Vec<String>,
+    /// The settings map it takes.
+    pub options: Option<&'static OptionsSpec>,
+    /// What it returns, as the first overload declares it.
+    pub returns: String,
+}
+
+impl FunctionDoc {
+    /// The name as scripts call it: `metrics::accuracy`.
+    pub fn path(&self) -> String {
+        if self.module.is_empty() {
+            self.name.clone()
+        } else {
+            format!("{}::{}", self.module, self.name)
+        }
+    }
+
+    /// The name in lists: `metrics::accuracy`, `Table.csv`.
+    pub fn label(&self) -> String {
+        match self.receivers.first() {
+            Some(receiver) if self.kind != Kind::Operator => format!("{receiver}.{}", self.name),
+            _ => self.path(),
+        }
+    }
+}
+
+/// All documented functions, in order of module and name.
+#[derive(Debug, Clone, Default)]
+pub struct DocTable {
+    functions: Vec<FunctionDoc>,
+    options: Vec<&'static OptionsSpec>,
+}
+
+impl DocTable {
+    /// Collects the functions of our own modules (not Rhai's standard packages).
+    pub fn from_engine(engine: &Engine, options: &[&'static OptionsSpec]) -> Self {
+        let mut raw = engine.collect_fn_metadata(None, |info| Raw::new(engine, &info), false);
+        // the overload with the most parameters says most; Rhai lists them in no order
+        raw.sort_by(|a, b| {
+            b.arity
+                .cmp(&a.arity)
+                .then_with(|| a.signature.cmp(&b.signature))
+        });
+        let mut groups = Groups::new();
+        for raw in raw {
+            raw.add_to(&mut groups);
+        }
+        let mut functions: Vec<_> = groups.into_values().collect();
+        for f in &mut functions {
+            let path = f.path();
+            f.options = options
+                .iter()
+                .copied()
+                .find(|o| o.functions.contains(&path.as_str()));
+        }
+        Self {
+            functions,
+            options: options.to_vec(),
+        }
+    }
+
+    /// Adds the public functions of a library module, under the module's usual alias.
+    pub fn add(&mut self, docs: impl IntoIterator<Item = FunctionDoc>) {
+        self.functions.extend(docs);
+        self.functions
+            .sort_by(|a, b| (&a.module, &a.name).cmp(&(&b.module, &b.name)));
+    }
+
+    /// Everything.
+    pub fn functions(&self) -> &[FunctionDoc] {
+        &self.functions
+    }
+
+    /// All descriptions of settings.
+    pub fn all_options(&self) -> &[&'static OptionsSpec] {
+        &self.options
+    }
+
+    /// The settings of a function, called `name` or `module::name`.
+    pub fn options(&self, path: &str) -> Option<&'static OptionsSpec> {
+        self.options
+            .iter()
+            .copied()
+            .find(|o| o.functions.contains(&path))
+    }
+
+    /// The entries called `name`, `module::name` or `Type.name`.
+    pub fn get(&self, name: &str) -> Vec<&FunctionDoc> {
+        let (receiver, plain) = match name.split_once('.') {
+            Some((receiver, plain)) => (Some(receiver), plain),
+            None => (None, name),
+        };
+        let of_type =
+            |f: &&FunctionDoc| receiver.is_none_or(|r| f.receivers.iter().any(|of| of == r));
+        self.functions
+            .iter()
+            .filter(|f| f.name == plain || f.path() == plain)
+            .filter(of_type)
+            .collect()
+    }
+
+    /// Everything in a module, or everything that a type has.
+    pub fn group(&self, name: &str) -> Vec<&FunctionDoc> {
+        let belongs = |f: &&FunctionDoc| f.module == name || f.receivers.iter().any(|r| r == name);
+        self.functions.iter().filter(belongs).collect()
+    }
+
+    /// Whether a global function of the host takes this many arguments.
+    pub fn takes(&self, name: &str, arguments: usize) -> bool {
+        self.functions.iter().any(|f| {
+            f.module.is_empty()
+                && f.kind == Kind::Function
+                && f.name == name
+                && f.arities.contains(&arguments)
+        })
+    }
+
+    /// The entries that mention a word, those with it in the name first.
+    pub fn search(&self, word: &str) -> Vec<&FunctionDoc> {
+        let word = word.to_lowercase();
+        let in_name = |f: &&FunctionDoc| f.path().to_lowercase().contains(&word);
+        let in_text = |f: &&FunctionDoc| {
+            f.body.to_lowercase().contains(&word)
+                || f.options.is_some_and(|o| {
+                    o.fields
+                        .iter()
+                        .any(|s| s.key.contains(&word) || s.doc.to_lowercase().contains(&word))
+                })
+        };
+        let (mut found, rest): (Vec<_>, Vec<_>) = self.functions.iter().partition(in_name);
+        found.extend(rest.into_iter().filter(in_text));
+        found
+    }
+}
+
+/// Entries by module, name, kind and the type they belong to.
+type Groups = BTreeMap<(String, String, Kind, String), FunctionDoc>;
 
 /// One overload as Rhai describes it.
-pub(super) struct Raw {
+struct Raw {
     module: String,
     name: String,
     kind: Kind,
@@ -19,7 +193,7 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub(super) fn new(engine: &Engine, info: &FuncInfo) -> Option<Self> {
+    fn new(engine: &Engine, info: &FuncInfo) -> Option<Self> {
         let m = info.metadata;
         if m.access == FnAccess::Private || m.name.starts_with("anon$") || m.name.starts_with("__")
         {
@@ -89,8 +263,13 @@ impl Raw {
         })
     }
 
-    pub(super) fn add_to(self, groups: &mut BTreeMap<(String, String, Kind), FunctionDoc>) {
-        let key = (self.module.clone(), self.name.clone(), self.kind);
+    fn add_to(self, groups: &mut Groups) {
+        // methods of two types share no more than a name
+        let receiver = match self.kind {
+            Kind::Operator => String::new(),
+            _ => self.receiver.clone().unwrap_or_default(),
+        };
+        let key = (self.module.clone(), self.name.clone(), self.kind, receiver);
         let doc = groups.entry(key).or_insert_with(|| FunctionDoc {
             name: self.name,
             module: self.module,
@@ -134,7 +313,7 @@ pub fn of_module(engine: &Engine, path: &str, text: &str) -> Vec<FunctionDoc> {
         return Vec::new();
     };
     let alias = path.rsplit('/').next().unwrap_or(path);
-    let mut groups = BTreeMap::new();
+    let mut groups = Groups::new();
     for f in ast.iter_functions() {
         if f.access == FnAccess::Private || f.name.starts_with("anon$") {
             continue;
@@ -195,7 +374,7 @@ fn type_words(engine: &Engine, ty: &str) -> String {
 }
 
 /// The text of doc comments, without their leaders.
-fn comment_text<'a>(comments: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn comment_text<'a>(comments: impl Iterator<Item = &'a str>) -> String {
     let mut lines = Vec::new();
     for comment in comments {
         if let Some(block) = comment.strip_prefix("/**") {
@@ -222,7 +401,7 @@ fn comment_text<'a>(comments: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// The comment without its `rhai` code blocks, and these blocks.
-fn split_examples(comment: &str) -> (String, Vec<String>) {
+pub(crate) fn split_examples(comment: &str) -> (String, Vec<String>) {
     let (mut body, mut examples) = (Vec::new(), Vec::new());
     let mut block: Option<Vec<&str>> = None;
     for line in comment.lines() {
@@ -244,7 +423,7 @@ fn split_examples(comment: &str) -> (String, Vec<String>) {
 }
 
 /// The first paragraph as one line.
-fn summary(body: &str) -> String {
+pub(crate) fn summary(body: &str) -> String {
     body.split("\n\n")
         .next()
         .unwrap_or_default()
@@ -252,43 +431,4 @@ fn summary(body: &str) -> String {
         .map(str::trim)
         .collect::<Vec<_>>()
         .join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn comments_lose_their_leaders_and_examples_are_taken_out() {
-        let text = comment_text(
-            ["/// First line\n///   indented\n///\n/// ```rhai\n/// f(1)   // → 2\n/// ```\n/// Last."]
-                .into_iter(),
-        );
-        let (body, examples) = split_examples(&text);
-        assert_eq!(body, "First line\n  indented\n\nLast.");
-        assert_eq!(examples, ["f(1)   // → 2"]);
-        assert_eq!(summary(&body), "First line indented");
-    }
-
-    #[test]
-    fn functions_of_a_module_are_described() {
-        let engine = Engine::new();
-        let text = "/// Doubles.\nfn twice(x) { x }\nprivate fn hidden() { 1 }\n\
-                    /// Its area.\nfn Study.area(scale) { |x| x }\n";
-        let docs = of_module(&engine, "std/geometry", text);
-        let found: Vec<_> = docs
-            .iter()
-            .map(|d| (d.path(), d.signatures[0].as_str()))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                ("area".to_string(), "Study.area(scale)"),
-                ("geometry::twice".to_string(), "geometry::twice(x)"),
-            ]
-        );
-        assert_eq!(docs[0].receivers, ["Study"]);
-        assert_eq!(docs[0].arities, [2]);
-        assert_eq!(docs[1].summary, "Doubles.");
-    }
 }
