@@ -12,7 +12,7 @@ pub fn run(mut host: Host) -> u8 {
         let Ok(line) = line else { break };
         match host.eval_cell(&line) {
             Ok(value) if value.is_unit() => {}
-            Ok(value) => output::line(&value.to_string(), false),
+            Ok(value) => output::line(&host.show(&value), false),
             Err(error) => {
                 output::message(Report::new(&host, &error).render(false).trim_end());
                 status = 1;
