@@ -1,6 +1,6 @@
 //! The program as users run it: exit status, streams, settings, folders, JSON.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -347,6 +347,55 @@ fn doc_prints_the_reference() {
     let o = run(f.path(), &["doc", "--json", "param"]);
     let answer: Value = serde_json::from_str(&out(&o)).unwrap();
     assert_eq!(answer["functions"][0]["name"], "param");
+}
+
+#[test]
+fn doc_lists_types_and_modules() {
+    let f = tempfile::tempdir().unwrap();
+    let o = run(f.path(), &["doc", "Table"]);
+    assert!(
+        out(&o).contains("csv") && out(&o).contains("columns"),
+        "{}",
+        out(&o)
+    );
+    assert!(!out(&o).contains("param"));
+    let o = run(f.path(), &["doc", "grid"]);
+    assert!(out(&o).starts_with("grid::doubling"), "{}", out(&o));
+    let o = run(f.path(), &["doc", "Table.save"]);
+    assert!(
+        out(&o).starts_with("Table.save(name: string)\n"),
+        "{}",
+        out(&o)
+    );
+}
+
+#[test]
+fn cells_from_a_pipe_print_their_values() {
+    let f = tempfile::tempdir().unwrap();
+    let mut child = program(f.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input
+        .write_all(b"let x = 3\nfn f(a) { a * 2 }\nf(x)\ntable([\"n\"], [[1]])\n")
+        .unwrap();
+    drop(input);
+    let o = child.wait_with_output().unwrap();
+    assert_eq!((status(&o), out(&o).as_str()), (0, "6\nn\n─\n1\n"));
+}
+
+#[test]
+fn replacing_a_host_function_is_warned_of() {
+    let f = with_script("fn linspace(a, b, c) { 1 } print(linspace(1, 2, 3));");
+    let o = run(f.path(), &["run", "s.rhai"]);
+    assert_eq!((status(&o), out(&o).as_str()), (0, "1\n"));
+    assert!(
+        err(&o).starts_with("warning: the script's function `linspace` replaces"),
+        "{}",
+        err(&o)
+    );
 }
 
 #[test]

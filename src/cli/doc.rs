@@ -12,7 +12,7 @@ use crate::script::{Host, HostSettings, output};
 /// Arguments of `doc`.
 #[derive(Debug, Args)]
 pub(super) struct DocArgs {
-    /// A function, method, property or module (without one: everything there is, by name)
+    /// A function, `Type.method`, type or module (without one: everything there is)
     name: Option<String>,
     /// List what mentions a word
     #[arg(long, value_name = "WORD", conflicts_with = "name")]
@@ -35,15 +35,9 @@ pub(super) fn execute(args: &DocArgs) -> u8 {
     let (found, whole) = match (&args.name, &args.search) {
         (Some(name), _) => {
             let found = docs.get(name);
-            if found.is_empty() {
-                let in_module: Vec<&FunctionDoc> = docs
-                    .functions()
-                    .iter()
-                    .filter(|f| f.module == *name)
-                    .collect();
-                (in_module, false)
-            } else {
-                (found, true)
+            match found.is_empty() {
+                true => (docs.group(name), false),
+                false => (found, true),
             }
         }
         (None, Some(word)) => (docs.search(word), false),
@@ -66,11 +60,31 @@ pub(super) fn execute(args: &DocArgs) -> u8 {
         let pages: Vec<String> = found.iter().map(|f| f.page()).collect();
         output::line(pages.join("\n\n").trim_end(), false);
     } else {
-        let names: Vec<String> = found.iter().map(|f| f.path()).collect();
+        // what every type has is no news
+        let told = |f: &&&FunctionDoc| !matches!(f.name.as_str(), "to_string" | "to_debug");
+        let found: Vec<&FunctionDoc> = found.iter().filter(told).copied().collect();
+        let names: Vec<String> = found.iter().map(|f| f.label()).collect();
         let width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
         for (name, f) in names.iter().zip(&found) {
-            output::line(&format!("{name:width$}  {}", f.summary), false);
+            output::line(
+                &format!("{name:width$}  {}", first_sentence(&f.summary)),
+                false,
+            );
         }
     }
     0
+}
+
+/// The start of a summary, short enough for a line of a list.
+fn first_sentence(summary: &str) -> String {
+    let end = summary.find(". ").map_or(summary.len(), |i| i + 1);
+    let sentence = &summary[..end];
+    if sentence.chars().count() <= 90 {
+        return sentence.to_string();
+    }
+    let short: String = sentence.chars().take(89).collect();
+    let whole_words = short
+        .rsplit_once(' ')
+        .map_or(short.as_str(), |(start, _)| start);
+    format!("{whole_words} …")
 }

@@ -65,7 +65,7 @@ impl Catalog {
             })
             .collect();
         let functions = table.functions().iter();
-        let plain = functions.filter(|f| f.kind == Kind::Function && f.module.is_empty());
+        let plain = functions.filter(|f| f.kind == Kind::Function && f.module.is_empty() && f.receivers.is_empty());
         let own = cells.iter().filter(|f| f.receiver.is_none());
         Self {
             modules: table
@@ -116,7 +116,7 @@ impl Catalog {
             .functions()
             .iter()
             .filter(|f| f.kind == Kind::Function && f.module == module)
-            .filter(|f| !is_only_method(f))
+            .filter(|f| f.receivers.is_empty())
             .map(|f| (f.name.as_str(), f.arities.iter().any(|a| *a > 0)));
         let cells = self
             .cells
@@ -129,7 +129,7 @@ impl Catalog {
     /// Methods and properties of a type; of every registered type when it is not known.
     pub fn members(&self, of: Option<&str>) -> Vec<Member> {
         let fits = |f: &&FunctionDoc| match of {
-            Some(ty) => f.receivers.iter().any(|r| r == ty),
+            Some(ty) => f.receivers.iter().any(|r| r == ty) || takes_first(f, ty),
             None => f
                 .receivers
                 .iter()
@@ -167,31 +167,24 @@ impl Catalog {
         let found = self.table.functions().iter().find(|f| {
             f.name == name
                 && match receiver {
-                    Some(ty) => f.receivers.iter().any(|r| r == ty),
-                    None => f.module == module,
+                    Some(ty) => f.receivers.iter().any(|r| r == ty) || takes_first(f, ty),
+                    None => f.module == module && f.receivers.is_empty(),
                 }
         })?;
         Some(found.returns.clone()).filter(|r| !r.is_empty() && r != "any")
     }
 }
 
-/// Whether it makes sense behind a dot only: Rhai lists methods as functions too.
-fn is_only_method(f: &FunctionDoc) -> bool {
-    !f.receivers.is_empty() && f.signatures.len() == f.receivers_signatures()
-}
-
-trait ReceiversSignatures {
-    fn receivers_signatures(&self) -> usize;
-}
-
-impl ReceiversSignatures for FunctionDoc {
-    /// How many of the overloads are written with a receiver.
-    fn receivers_signatures(&self) -> usize {
-        let is_method = |s: &&String| {
-            self.receivers
-                .iter()
-                .any(|r| s.starts_with(&format!("{r}.{}", self.name)))
-        };
-        self.signatures.iter().filter(is_method).count()
-    }
+/// Whether a function without a receiver takes a value of this type first, so that it can be
+/// called as a method too: `abs(x: float)`.
+fn takes_first(f: &FunctionDoc, ty: &str) -> bool {
+    let first = |signature: &String| {
+        let (_, parameters) = signature.split_once('(')?;
+        let (parameter, _) = parameters.split_once([',', ')'])?;
+        Some(parameter.rsplit_once(": ")?.1 == ty)
+    };
+    f.receivers.is_empty()
+        && f.module.is_empty()
+        && f.kind == Kind::Function
+        && f.signatures.iter().any(|s| first(s) == Some(true))
 }

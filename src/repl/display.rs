@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use rhai::{Array, Dynamic, Engine, EvalAltResult, Map, Scope};
+use rhai::{Array, Dynamic, Engine, EvalAltResult, Map};
 
 /// Arrays longer than this show their first and last items.
 const WHOLE: usize = 20;
@@ -70,14 +70,12 @@ impl Printer<'_> {
     }
 
     fn custom(&self, value: &Dynamic) -> String {
-        let calls = [
-            "value.display(columns, colour)",
-            "value.display(columns)",
-            "value.display()",
-        ];
-        let shown = calls.iter().find_map(|call| self.call(value, call));
-        let text = shown.unwrap_or_else(|| Ok(self.debug(value)));
-        match text {
+        let columns: Dynamic = i64::try_from(self.columns).unwrap_or(80).into();
+        let arguments = [columns, self.colour.into()];
+        let shown = (0..=arguments.len())
+            .rev()
+            .find_map(|n| self.call("display", value, &arguments[..n]));
+        match shown.unwrap_or_else(|| Ok(self.debug(value))) {
             Ok(text) => text.trim_end().to_string(),
             Err(e) => format!("{} that cannot be shown: {e}", self.type_name(value)),
         }
@@ -85,11 +83,10 @@ impl Printer<'_> {
 
     /// What a registered type says about itself in one line.
     fn debug(&self, value: &Dynamic) -> String {
-        for call in ["value.to_debug()", "value.to_string()"] {
+        for method in ["to_debug", "to_string"] {
             // Rhai's own to_debug gives the path of the Rust type
-            if let Some(Ok(text)) = self.call(value, call)
+            if let Some(Ok(text)) = self.call(method, value, &[])
                 && text != value.type_name()
-                && !text.contains("::")
             {
                 return text;
             }
@@ -98,12 +95,15 @@ impl Printer<'_> {
     }
 
     /// Calls a method if the type has it.
-    fn call(&self, value: &Dynamic, call: &str) -> Option<Result<String, String>> {
-        let mut scope = Scope::new();
-        scope.push_dynamic("value", value.clone());
-        scope.push("columns", i64::try_from(self.columns).unwrap_or(80));
-        scope.push("colour", self.colour);
-        match self.engine.eval_with_scope::<Dynamic>(&mut scope, call) {
+    fn call(
+        &self,
+        method: &str,
+        value: &Dynamic,
+        arguments: &[Dynamic],
+    ) -> Option<Result<String, String>> {
+        let mut all = vec![value.clone()];
+        all.extend_from_slice(arguments);
+        match self.engine.eval_fn_call::<Dynamic>(method, None, all) {
             Ok(text) => text.into_string().ok().map(Ok),
             Err(e) if matches!(*e, EvalAltResult::ErrorFunctionNotFound(..)) => None,
             Err(e) => Some(Err(crate::script::error::to_core(&e).message)),

@@ -13,7 +13,7 @@ pub(super) fn overview(shell: &Shell) -> String {
     let mut modules: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     let mut types: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for f in shell.host().docs().functions() {
-        if f.kind == Kind::Operator {
+        if f.kind == Kind::Operator || is_everywhere(f) {
             continue;
         }
         match f.receivers.as_slice() {
@@ -61,21 +61,13 @@ pub(super) fn search(shell: &Shell, word: &str) -> Result<String, String> {
 }
 
 fn list(found: &[&FunctionDoc], columns: usize) -> String {
-    let names: Vec<String> = found.iter().map(|f| title(f)).collect();
+    let names: Vec<String> = found.iter().map(|f| f.label()).collect();
     let width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
     let lines = names
         .iter()
         .zip(found)
         .map(|(n, f)| shorten(format!("{n:width$}  {}", f.summary).trim_end(), columns));
     lines.collect::<Vec<_>>().join("\n")
-}
-
-fn title(f: &FunctionDoc) -> String {
-    match f.receivers.as_slice() {
-        [] => f.path(),
-        [one] => format!("{one}.{}", f.name),
-        [one, ..] => format!("{one}.{}, …", f.name),
-    }
 }
 
 /// The reference of a name; the error is a line of help.
@@ -164,7 +156,9 @@ fn type_called(shell: &Shell, variable: &str) -> Option<String> {
 
 /// Methods and properties of a type, one per line.
 fn of_type(shell: &Shell, ty: &str) -> String {
-    let of = |f: &&FunctionDoc| f.receivers.iter().any(|r| r == ty) && f.kind != Kind::Operator;
+    let of = |f: &&FunctionDoc| {
+        f.receivers.iter().any(|r| r == ty) && f.kind != Kind::Operator && !is_everywhere(f)
+    };
     let own: Vec<&FunctionDoc> = shell.host().docs().functions().iter().filter(of).collect();
     let catalog = shell.catalog();
     let found = match own.is_empty() {
@@ -187,4 +181,9 @@ fn of_type(shell: &Shell, ty: &str) -> String {
         )
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What every type has is no news.
+fn is_everywhere(f: &FunctionDoc) -> bool {
+    matches!(f.name.as_str(), "to_string" | "to_debug" | "display")
 }

@@ -1,6 +1,10 @@
 //! The function reference, made from the doc comments of registered functions and of library
 //! modules, and from the descriptions of their settings.
 
+mod page;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use rhai::{Engine, FnAccess, FuncInfo};
@@ -54,65 +58,14 @@ impl FunctionDoc {
             format!("{}::{}", self.module, self.name)
         }
     }
-}
 
-impl FunctionDoc {
-    /// The reference of this name as text.
-    pub fn page(&self) -> String {
-        let mut page = self.signatures.join("\n");
-        if !self.body.is_empty() {
-            page += "\n\n";
-            page += &indent(&self.body);
+    /// The name in lists: `metrics::accuracy`, `Table.csv`.
+    pub fn label(&self) -> String {
+        match self.receivers.first() {
+            Some(receiver) if self.kind != Kind::Operator => format!("{receiver}.{}", self.name),
+            _ => self.path(),
         }
-        if let Some(options) = self.options {
-            page += "\n\n    Settings:";
-            for field in &options.fields {
-                let default = match &field.default {
-                    Some(default) => format!(" = {default}"),
-                    None => ", must be given".to_string(),
-                };
-                page += &format!("\n      {}: {}{default}\n", field.key, field.kind);
-                page += &indent(&indent(&field.doc));
-            }
-        }
-        for example in &self.examples {
-            page += "\n\n    Example:\n";
-            page += &indent(&indent(example));
-        }
-        page
     }
-
-    /// The reference of this name for programs.
-    pub fn json(&self) -> serde_json::Value {
-        let fields = self.options.map(|o| {
-            let fields = o.fields.iter().map(|f| {
-                serde_json::json!({
-                    "key": f.key, "type": f.kind, "default": f.default, "doc": f.doc,
-                    "choices": f.choices,
-                })
-            });
-            fields.collect::<Vec<_>>()
-        });
-        serde_json::json!({
-            "name": self.path(),
-            "module": self.module,
-            "receivers": self.receivers,
-            "signatures": self.signatures,
-            "summary": self.summary,
-            "body": self.body,
-            "examples": self.examples,
-            "settings": fields,
-            "returns": self.returns,
-        })
-    }
-}
-
-fn indent(text: &str) -> String {
-    let lines = text.lines().map(|l| match l {
-        "" => String::new(),
-        l => format!("    {l}"),
-    });
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// All documented functions, in order of module and name.
@@ -125,8 +78,18 @@ pub struct DocTable {
 impl DocTable {
     /// Collects the functions of our own modules (not Rhai's standard packages).
     pub fn from_engine(engine: &Engine, options: &[&'static OptionsSpec]) -> Self {
-        let raw = engine.collect_fn_metadata(None, |info| Raw::new(engine, &info), false);
-        let mut groups: BTreeMap<(String, String, Kind), FunctionDoc> = BTreeMap::new();
+        Self::collect(engine, options, false)
+    }
+
+    fn collect(engine: &Engine, options: &[&'static OptionsSpec], standard: bool) -> Self {
+        let mut raw = engine.collect_fn_metadata(None, |info| Raw::new(engine, &info), standard);
+        // the overload with the most parameters says most; Rhai lists them in no order
+        raw.sort_by(|a, b| {
+            b.arity
+                .cmp(&a.arity)
+                .then_with(|| a.signature.cmp(&b.signature))
+        });
+        let mut groups = Groups::new();
         for raw in raw {
             raw.add_to(&mut groups);
         }
@@ -137,7 +100,6 @@ impl DocTable {
                 .iter()
                 .copied()
                 .find(|o| o.functions.contains(&path.as_str()));
-            f.signatures.sort();
         }
         Self {
             functions,
@@ -145,17 +107,9 @@ impl DocTable {
         }
     }
 
-    /// Collects everything that can be called now: Rhai's standard packages and imported modules too.
+    /// Everything that can be called now: Rhai's standard packages and imported modules too.
     pub fn with_builtins(engine: &Engine) -> Self {
-        let raw = engine.collect_fn_metadata(None, |info| Raw::new(engine, &info), true);
-        let mut groups = BTreeMap::new();
-        for raw in raw {
-            raw.add_to(&mut groups);
-        }
-        Self {
-            functions: groups.into_values().collect(),
-            options: Vec::new(),
-        }
+        Self::collect(engine, &[], true)
     }
 
     /// Adds the public functions of a library module, under the module's usual alias.
@@ -183,12 +137,35 @@ impl DocTable {
             .find(|o| o.functions.contains(&path))
     }
 
-    /// The entries called `name` or `module::name`.
+    /// The entries called `name`, `module::name` or `Type.name`.
     pub fn get(&self, name: &str) -> Vec<&FunctionDoc> {
+        let (receiver, plain) = match name.split_once('.') {
+            Some((receiver, plain)) => (Some(receiver), plain),
+            None => (None, name),
+        };
+        let of_type =
+            |f: &&FunctionDoc| receiver.is_none_or(|r| f.receivers.iter().any(|of| of == r));
         self.functions
             .iter()
-            .filter(|f| f.name == name || f.path() == name)
+            .filter(|f| f.name == plain || f.path() == plain)
+            .filter(of_type)
             .collect()
+    }
+
+    /// Everything in a module, or everything that a type has.
+    pub fn group(&self, name: &str) -> Vec<&FunctionDoc> {
+        let belongs = |f: &&FunctionDoc| f.module == name || f.receivers.iter().any(|r| r == name);
+        self.functions.iter().filter(belongs).collect()
+    }
+
+    /// Whether a global function of the host takes this many arguments.
+    pub fn takes(&self, name: &str, arguments: usize) -> bool {
+        self.functions.iter().any(|f| {
+            f.module.is_empty()
+                && f.kind == Kind::Function
+                && f.name == name
+                && f.arities.contains(&arguments)
+        })
     }
 
     /// The entries that mention a word, those with it in the name first.
@@ -208,6 +185,9 @@ impl DocTable {
         found
     }
 }
+
+/// Entries by module, name, kind and the type they belong to.
+type Groups = BTreeMap<(String, String, Kind, String), FunctionDoc>;
 
 /// One overload as Rhai describes it.
 struct Raw {
@@ -298,8 +278,13 @@ impl Raw {
         })
     }
 
-    fn add_to(self, groups: &mut BTreeMap<(String, String, Kind), FunctionDoc>) {
-        let key = (self.module.clone(), self.name.clone(), self.kind);
+    fn add_to(self, groups: &mut Groups) {
+        // methods of two types share no more than a name
+        let receiver = match self.kind {
+            Kind::Operator => String::new(),
+            _ => self.receiver.clone().unwrap_or_default(),
+        };
+        let key = (self.module.clone(), self.name.clone(), self.kind, receiver);
         let doc = groups.entry(key).or_insert_with(|| FunctionDoc {
             name: self.name,
             module: self.module,
@@ -343,7 +328,7 @@ pub fn of_module(engine: &Engine, path: &str, text: &str) -> Vec<FunctionDoc> {
         return Vec::new();
     };
     let alias = path.rsplit('/').next().unwrap_or(path);
-    let mut groups = BTreeMap::new();
+    let mut groups = Groups::new();
     for f in ast.iter_functions() {
         if f.access == FnAccess::Private || f.name.starts_with("anon$") {
             continue;

@@ -160,6 +160,13 @@ impl Host {
         }
     }
 
+    /// A value as `print` shows it.
+    pub fn show(&self, value: &Dynamic) -> String {
+        self.engine
+            .eval_fn_call::<ImmutableString>("to_string", None, (value.clone(),))
+            .map_or_else(|_| value.to_string(), |text| text.to_string())
+    }
+
     /// The variables of the prompt.
     pub fn scope(&self) -> &Scope<'static> {
         &self.prompt.scope
@@ -262,6 +269,20 @@ impl Host {
         result
     }
 
+    /// A script's function replaces the host's of the same name and number of arguments, for the
+    /// libraries that the script calls as well.
+    fn warn_of_replaced(&self, ast: &AST) {
+        for f in ast.iter_functions().filter(|f| f.this_type.is_none()) {
+            if self.docs.takes(f.name, f.params.len()) {
+                super::output::message(&format!(
+                    "warning: the script's function `{}` replaces the host's, for libraries too; \
+                     another name would be safer",
+                    f.name
+                ));
+            }
+        }
+    }
+
     fn evaluate(
         &self,
         name: &str,
@@ -270,7 +291,8 @@ impl Host {
     ) -> std::result::Result<Outcome, Box<EvalAltResult>> {
         crate::interrupt::clear();
         self.session.set_engine(Some(self.engine.clone()));
-        let outcome = on_big_stack(|| evaluate(&self.engine, name, text, prompt));
+        let warn = |ast: &AST| self.warn_of_replaced(ast);
+        let outcome = on_big_stack(|| evaluate(&self.engine, name, text, prompt, &warn));
         self.session.set_engine(None);
         outcome
     }
@@ -282,9 +304,11 @@ fn evaluate(
     name: &str,
     text: &str,
     prompt: &mut Prompt,
+    warn: &(dyn Fn(&AST) + Sync),
 ) -> std::result::Result<Outcome, Box<EvalAltResult>> {
     let scope = &mut prompt.scope;
     let ast = engine.compile_with_scope(scope, text)?;
+    warn(&ast);
     let mut functions = prompt.functions.merge(&ast.clone_functions_only());
     functions.set_source(name);
     let imports = scoping::literal_imports(&ast);

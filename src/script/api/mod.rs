@@ -132,10 +132,12 @@ pub mod errors;
 pub mod files;
 pub mod general;
 pub mod math;
+pub mod metrics;
 pub mod model;
 pub mod nn;
 pub mod optim;
 pub mod parametrization;
+pub mod stats;
 pub mod study;
 pub mod table;
 pub mod tensor;
@@ -168,6 +170,10 @@ impl<'a> Registry<'a> {
     /// Gives a Rust type the name that scripts see in `type_of`, messages and `fn Name.method()`.
     pub fn name_type<T: Clone + Send + Sync + 'static>(&mut self, name: &str) {
         self.engine.register_type_with_name::<T>(name);
+        // signatures hold the Rust name without its path
+        let rust = std::any::type_name::<T>();
+        let short = rust.rsplit("::").next().unwrap_or(rust);
+        self.engine.register_type_with_name_raw(short, name);
     }
 
     /// Registers functions and methods that are called without a module.
@@ -216,6 +222,8 @@ pub fn register(registry: &mut Registry) {
     table::register(registry);
     tensor::register(registry);
     data::register(registry);
+    metrics::register(registry);
+    stats::register(registry);
 }
 
 /// A value in one line: its name and settings.

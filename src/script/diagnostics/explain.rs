@@ -228,7 +228,12 @@ fn function(signature: &str, known: &Known, place: Option<&Place>) -> Explained 
         &types
     };
     let given = format!("({})", given.join(", "));
-    let documented = known.functions(name);
+    let receiver = types.first().filter(|_| method);
+    let mut documented = known.functions(name);
+    if let Some(receiver) = receiver {
+        // another type's method of that name is no help
+        documented.retain(|f| f.receivers.is_empty() || f.receivers.contains(receiver));
+    }
     if !documented.is_empty() {
         let mut help = Vec::new();
         let candidates: Vec<&String> = documented.iter().flat_map(|f| &f.signatures).collect();
@@ -265,7 +270,8 @@ fn function(signature: &str, known: &Known, place: Option<&Place>) -> Explained 
         };
         return explained("name", format!("there is no function `{name}`"), help);
     }
-    if known.is_function(name) {
+    let elsewhere = receiver.is_some() && !known.functions(name).is_empty();
+    if known.is_function(name) && !elsewhere {
         return explained(
             "type",
             format!("`{name}` cannot be called with {given}"),

@@ -155,6 +155,7 @@ impl<'a> Known<'a> {
             .iter()
             .filter(|f| f.kind == kind && f.receivers.iter().any(|r| r == receiver))
             .map(|f| f.name.as_str())
+            .filter(|name| !matches!(*name, "to_string" | "to_debug"))
             .collect()
     }
 
