@@ -136,6 +136,8 @@ impl Catalog {
                 .any(|r| r.starts_with(char::is_uppercase)),
         };
         let documented = self.table.functions().iter().filter(fits);
+        // methods for the prompt's own use are no help to anybody
+        let documented = documented.filter(|f| !matches!(f.name.as_str(), "display" | "to_debug"));
         let documented = documented.filter_map(|f| {
             let arguments = match f.kind {
                 Kind::Property => None,

@@ -66,7 +66,7 @@ fn list(found: &[&FunctionDoc], columns: usize) -> String {
     let lines = names
         .iter()
         .zip(found)
-        .map(|(n, f)| shorten(format!("{n:width$}  {}", f.summary).trim_end(), columns));
+        .map(|(n, f)| shorten(format!("{n:width$}  {}", sentence(&f.summary)).trim_end(), columns));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -167,7 +167,7 @@ fn of_type(shell: &Shell, ty: &str) -> String {
     };
     let names: Vec<(String, &str)> = found
         .iter()
-        .map(|f| (format!(".{}", f.name), f.summary.as_str()))
+        .map(|f| (format!(".{}", f.name), sentence(&f.summary)))
         .collect();
     let width = names
         .iter()
@@ -181,6 +181,11 @@ fn of_type(shell: &Shell, ty: &str) -> String {
         )
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The first sentence of a summary.
+fn sentence(summary: &str) -> &str {
+    summary.find(". ").map_or(summary, |end| &summary[..=end])
 }
 
 /// What every type has is no news.
