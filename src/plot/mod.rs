@@ -13,8 +13,11 @@
 //! ≤ 0 on a logarithmic axis) are counted in a note under the picture, never dropped silently.
 
 mod axis;
+mod bitmap;
+mod canvas;
 mod clip;
 mod colour;
+mod draw;
 mod export;
 mod figure;
 mod font;
@@ -25,7 +28,6 @@ mod legend;
 mod members;
 mod paint;
 mod panel;
-mod raster;
 mod render;
 mod resolve;
 mod save;
