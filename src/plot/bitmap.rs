@@ -7,14 +7,11 @@
 use plotters::prelude::IntoDrawingArea;
 use rayon::prelude::*;
 
-use super::canvas::Canvas;
-use super::draw;
+use super::canvas::{Canvas, SAMPLES};
+use super::draw::{self, Dashes};
 use super::font;
 use super::scene::Scene;
 use crate::error::{Error, Result};
-
-/// Samples along each side of a pixel.
-const SAMPLES: usize = 3;
 
 /// Rows of pixels painted at a time.
 const STRIP: usize = 192;
@@ -64,7 +61,7 @@ pub(crate) fn paint(scene: &Scene, ratio: f64) -> Result<Pixels> {
             let size = (width * SAMPLES, height * SAMPLES);
             let canvas = Canvas::new(&mut samples, size, i * STRIP * SAMPLES);
             let area = canvas.into_drawing_area();
-            draw::draw(scene, &area, ratio * SAMPLES as f64)?;
+            draw::draw(scene, &area, ratio * SAMPLES as f64, Dashes::Cut)?;
             drop(area);
             average(&samples, width, pixels);
             Ok::<(), Error>(())
@@ -129,8 +126,8 @@ mod tests {
                 opacity: 0.5,
             },
             Item::Rect {
-                from: (0.0, 0.0),
-                to: (3.0, 1.5),
+                from: (-0.2, 0.0),
+                to: (3.2, 1.4),
                 colour: BLACK,
             },
         ]);

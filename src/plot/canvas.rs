@@ -15,9 +15,13 @@ use plotters_backend::{
 
 use super::draw::{BASELINE, PER_EM};
 use super::font;
+use super::scene::Point;
 
 type Failure<'a> = <BitMapBackend<'a> as DrawingBackend>::ErrorType;
 type Done<'a> = Result<(), DrawingErrorKind<Failure<'a>>>;
+
+/// Samples along each side of a pixel.
+pub(crate) const SAMPLES: usize = 3;
 
 /// Some rows of a drawing.
 pub(crate) struct Canvas<'a> {
@@ -53,14 +57,10 @@ impl<'a> Canvas<'a> {
         rows().max().is_none_or(|y| y < -margin) || rows().min().is_none_or(|y| y > height + margin)
     }
 
-    /// Fills a polygon given by the centres of the samples in its corners.
-    fn fill(
-        &mut self,
-        corners: impl Iterator<Item = (f64, f64)>,
-        colour: BackendColor,
-    ) -> Done<'a> {
-        let whole = |p: (f64, f64)| (p.0.round() as i32, p.1.round() as i32);
-        self.rows.fill_polygon(corners.map(whole), &colour)
+    /// Fills a polygon given by the middles of the samples in its corners.
+    fn fill(&mut self, corners: &[Point], colour: BackendColor) -> Done<'a> {
+        let whole = |p: &Point| (p.0.round() as i32, p.1.round() as i32);
+        self.rows.fill_polygon(corners.iter().map(whole), &colour)
     }
 }
 
@@ -92,6 +92,7 @@ impl<'a> DrawingBackend for Canvas<'a> {
         self.rows.draw_line(self.shift(from), self.shift(to), style)
     }
 
+    /// A filled rectangle covers whole pixels, so that its edges are sharp and neighbours meet.
     fn draw_rect<S: BackendStyle>(
         &mut self,
         from: BackendCoord,
@@ -99,8 +100,17 @@ impl<'a> DrawingBackend for Canvas<'a> {
         style: &S,
         fill: bool,
     ) -> Done<'a> {
-        self.rows
-            .draw_rect(self.shift(from), self.shift(to), style, fill)
+        let whole = |v: i32| {
+            let side = SAMPLES as i32;
+            if fill {
+                (v + side / 2).div_euclid(side) * side
+            } else {
+                v
+            }
+        };
+        let corner = |p: BackendCoord| self.shift((whole(p.0), whole(p.1)));
+        let (from, to) = (corner(from), corner(to));
+        self.rows.draw_rect(from, to, style, fill)
     }
 
     fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
@@ -121,6 +131,9 @@ impl<'a> DrawingBackend for Canvas<'a> {
         let middle = |p: BackendCoord| (f64::from(p.0) - 0.5, f64::from(p.1) - 0.5);
         let corners = (width / 2).clamp(8, 32);
         for (i, pair) in points.windows(2).enumerate() {
+            if self.misses(pair, width as i32) {
+                continue;
+            }
             let (a, b) = (middle(pair[0]), middle(pair[1]));
             let (dx, dy) = (b.0 - a.0, b.1 - a.1);
             let length = dx.hypot(dy);
@@ -134,13 +147,14 @@ impl<'a> DrawingBackend for Canvas<'a> {
                 (b.0 + nx, b.1 + ny),
                 (a.0 + nx, a.1 + ny),
             ];
-            self.fill(sides.into_iter(), style.color())?;
+            self.fill(&sides, style.color())?;
             if i > 0 {
                 let around = |i| {
                     let (sin, cos) = (f64::from(i) / f64::from(corners) * TAU).sin_cos();
                     (a.0 + half * cos, a.1 + half * sin)
                 };
-                self.fill((0..corners).map(around), style.color())?;
+                let disc: Vec<Point> = (0..corners).map(around).collect();
+                self.fill(&disc, style.color())?;
             }
         }
         Ok(())

@@ -22,6 +22,13 @@ fn mix(colour: Rgb, opacity: f64) -> RGBAColor {
     RGBColor(colour.0, colour.1, colour.2).mix(opacity)
 }
 
+/// Who cuts lines into dashes: plotters, or what comes after it, which gets the lines whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dashes {
+    Cut,
+    Whole,
+}
+
 /// From units of the scene to those of the drawing area, which are whole numbers.
 #[derive(Clone, Copy)]
 struct Ruler(f64);
@@ -48,18 +55,29 @@ pub(crate) fn draw<DB: DrawingBackend>(
     scene: &Scene,
     area: &DrawingArea<DB, Shift>,
     scale: f64,
+    dashes: Dashes,
 ) -> Result<()> {
     let ruler = Ruler(scale);
     let drawn = area
         .fill(&WHITE)
-        .and_then(|()| scene.items.iter().try_for_each(|i| item(i, area, ruler)))
+        .and_then(|()| {
+            scene
+                .items
+                .iter()
+                .try_for_each(|i| item(i, area, ruler, dashes))
+        })
         .and_then(|()| area.present());
     drawn.map_err(|e| Error::other(format!("drawing: {e}")))
 }
 
 type Drawn<DB> = std::result::Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 
-fn item<DB: DrawingBackend>(item: &Item, area: &DrawingArea<DB, Shift>, ruler: Ruler) -> Drawn<DB> {
+fn item<DB: DrawingBackend>(
+    item: &Item,
+    area: &DrawingArea<DB, Shift>,
+    ruler: Ruler,
+    dashes: Dashes,
+) -> Drawn<DB> {
     match item {
         Item::Line {
             points,
@@ -74,7 +92,7 @@ fn item<DB: DrawingBackend>(item: &Item, area: &DrawingArea<DB, Shift>, ruler: R
             };
             let points = ruler.points(points);
             match *dash {
-                [drawn, skipped, ..] => {
+                [drawn, skipped, ..] if dashes == Dashes::Cut => {
                     let (drawn, skipped) = (ruler.length(*drawn), ruler.length(*skipped));
                     area.draw(&DashedPathElement::new(
                         points,

@@ -5,7 +5,7 @@
 
 use plotters::prelude::{IntoDrawingArea, SVGBackend};
 
-use super::draw;
+use super::draw::{self, Dashes};
 use super::font;
 use super::scene::{Item, Scene};
 use crate::error::Result;
@@ -20,6 +20,23 @@ fn escape(text: &str) -> String {
         .replace('>', "&gt;")
 }
 
+/// What plotters does not write of an item.
+fn attributes(item: &Item) -> String {
+    match item {
+        Item::Line { dash, .. } if !dash.is_empty() => {
+            let lengths: Vec<String> = dash.iter().map(|d| (d * SCALE).to_string()).collect();
+            format!("stroke-dasharray=\"{}\" ", lengths.join(" "))
+        }
+        // Neighbours meet without a seam.
+        Item::Rect { .. } => "shape-rendering=\"crispEdges\" ".into(),
+        Item::Text { text, size, .. } => {
+            let length = font::width(text, size * SCALE);
+            format!("textLength=\"{length:.0}\" lengthAdjust=\"spacingAndGlyphs\" ")
+        }
+        _ => String::new(),
+    }
+}
+
 /// The scene as an SVG document.
 ///
 /// # Errors
@@ -27,14 +44,10 @@ fn escape(text: &str) -> String {
 pub(crate) fn write(scene: &Scene) -> Result<String> {
     let (width, height) = (scene.width * SCALE, scene.height * SCALE);
     let mut drawn = String::new();
-    let area =
-        SVGBackend::with_string(&mut drawn, (width as u32, height as u32)).into_drawing_area();
-    draw::draw(scene, &area, SCALE)?;
+    let size = (width as u32, height as u32);
+    let area = SVGBackend::with_string(&mut drawn, size).into_drawing_area();
+    draw::draw(scene, &area, SCALE, Dashes::Whole)?;
     drop(area);
-    // What plotters cannot be told: the size in pixels, the title, joints, the rooms of texts, and
-    // that rectangles meet without seams.
-    let body = drawn.split_once('\n').map_or("", |(_, body)| body);
-    let body = body.replace("<rect ", "<rect shape-rendering=\"crispEdges\" ");
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{}\" \
          viewBox=\"0 0 {width} {height}\" role=\"img\" stroke-linejoin=\"round\">\n\
@@ -43,15 +56,81 @@ pub(crate) fn write(scene: &Scene) -> Result<String> {
         scene.height,
         escape(&scene.description)
     );
-    let texts = scene.items.iter().filter_map(|item| match item {
-        Item::Text { text, size, .. } => Some(font::width(text, size * SCALE)),
-        _ => None,
-    });
-    let mut parts = body.split("<text ");
-    out.push_str(parts.next().unwrap_or_default());
-    for (part, length) in parts.zip(texts) {
-        let room = format!("textLength=\"{length:.0}\" lengthAdjust=\"spacingAndGlyphs\"");
-        out.push_str(&format!("<text {room} {part}"));
+    // After the opening tag and the background, plotters writes one element an item, each at the
+    // start of a line.
+    let mut items = scene.items.iter();
+    for (i, line) in drawn.lines().enumerate().skip(1) {
+        let element = i > 1 && line.starts_with('<') && !line.starts_with("</");
+        match line.split_once(' ') {
+            Some((tag, rest)) if element => {
+                let more = items.next().map(attributes).unwrap_or_default();
+                out.extend([tag, " ", &more, rest]);
+            }
+            _ => out.push_str(line),
+        }
+        // Breaks within a text element would be spaces of the text.
+        if line.starts_with('<') && !line.starts_with("<text ") {
+            out.push('\n');
+        }
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plot::colour::Rgb;
+    use crate::plot::scene::Anchor;
+
+    #[test]
+    fn elements_carry_what_their_items_need() {
+        let colour = Rgb(1, 2, 3);
+        let line = |dash| Item::Line {
+            points: vec![(1.0, 2.0), (3.0, 4.5)],
+            colour,
+            width: 1.3,
+            dash,
+        };
+        let text = |turned| Item::Text {
+            at: (40.0, 30.0),
+            text: "<a & \"b\">\n\u{1}<rect 0".into(),
+            size: 10.0,
+            colour,
+            anchor: Anchor::End,
+            turned,
+        };
+        let rect = Item::Rect {
+            from: (0.0, 0.0),
+            to: (2.0, 1.0),
+            colour,
+        };
+        let scene = Scene {
+            width: 50.0,
+            height: 40.0,
+            description: "a < b".into(),
+            items: vec![text(false), line(&[]), text(true), rect, line(&[7.0, 4.5])],
+        };
+        let svg = write(&scene).unwrap();
+        let lines: Vec<&str> = svg.lines().collect();
+        assert!(lines[0].contains("width=\"50\" height=\"40\" viewBox=\"0 0 1000 800\""));
+        assert_eq!(lines[1], "<title>a &lt; b</title>");
+        assert!(lines[2].contains("width=\"1000\" height=\"800\"") && lines[2].contains("#FFFFFF"));
+        let length = font::width("<a & \"b\">  <rect 0", 200.0).round();
+        // Ten pixels are 200 units, and the text hangs 0.76 em above its baseline.
+        for wanted in [
+            &format!("<text textLength=\"{length}\" "),
+            "x=\"800\" y=\"448\" dy=\"0.76em\" text-anchor=\"end\"",
+            "font-size=\"200\"",
+            ">&lt;a &amp; &quot;b&quot;&gt;  &lt;rect 0</text>",
+        ] {
+            assert!(lines[3].contains(wanted), "{wanted} in {}", lines[3]);
+        }
+        assert!(lines[4].contains("points=\"20,40 60,90 \"") && !lines[4].contains("dash"));
+        assert!(lines[4].contains("stroke-width=\"26\""));
+        assert!(lines[5].contains("x=\"648\" y=\"600\""));
+        assert!(lines[5].contains("rotate(270, 648, 600)"));
+        assert!(lines[6].contains("<rect shape-rendering=\"crispEdges\" x=\"0\""));
+        assert!(lines[7].contains("<polyline stroke-dasharray=\"140 90\""));
+        assert_eq!(lines[8..], ["</svg>"]);
+    }
 }
