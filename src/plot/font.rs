@@ -3,7 +3,10 @@
 
 use std::sync::OnceLock;
 
-use ab_glyph::{Font, FontRef, GlyphId, OutlineCurve};
+use ab_glyph::{Font, FontRef, GlyphId};
+use plotters::style::{FontStyle, register_font};
+
+use crate::error::{Error, Result};
 
 static BYTES: &[u8] = include_bytes!("font/DejaVuSans-subset.ttf");
 
@@ -55,31 +58,33 @@ pub(crate) fn cap_height(size: f64) -> f64 {
     0.729 * size
 }
 
-/// A piece of a glyph's outline, in pixels from the start of the baseline, y downwards.
-pub(crate) enum Piece {
-    Line([(f64, f64); 2]),
-    Quad([(f64, f64); 3]),
-    Cubic([(f64, f64); 4]),
+/// Makes the embedded font known to plotters by the name [`FAMILY`].
+pub(crate) fn register() -> Result<()> {
+    static DONE: OnceLock<bool> = OnceLock::new();
+    match DONE.get_or_init(|| register_font(FAMILY, FontStyle::Normal, BYTES).is_ok()) {
+        true => Ok(()),
+        false => Err(Error::other("the embedded font cannot be read")),
+    }
 }
 
-/// The outlines of a line of text.
-pub(crate) fn outlines(text: &str, size: f64) -> Vec<Piece> {
+/// What plotters needs to paint a line of text, glyph by glyph, at `em` pixels per em: its size,
+/// which counts from the ascent to the descent, and where the inked box of each character starts.
+/// That size is even, for plotters puts the baseline at half of it and rounds.
+pub(crate) fn glyphs(text: &str, em: f64) -> (f64, Vec<(char, f64)>) {
     let Some(font) = font() else {
-        return Vec::new();
+        return (em, Vec::new());
     };
-    let scale = size / f64::from(font.units_per_em().unwrap_or(2048.0));
-    let mut pieces = Vec::new();
-    for (id, x) in set(text, size).0 {
-        let at = |p: ab_glyph::Point| (x + f64::from(p.x) * scale, -f64::from(p.y) * scale);
-        for curve in font.outline(id).map(|o| o.curves).unwrap_or_default() {
-            pieces.push(match curve {
-                OutlineCurve::Line(a, b) => Piece::Line([at(a), at(b)]),
-                OutlineCurve::Quad(a, b, c) => Piece::Quad([at(a), at(b), at(c)]),
-                OutlineCurve::Cubic(a, b, c, d) => Piece::Cubic([at(a), at(b), at(c), at(d)]),
-            });
-        }
-    }
-    pieces
+    let (units, height) = (
+        f64::from(font.units_per_em().unwrap_or(2048.0)),
+        f64::from(font.height_unscaled()),
+    );
+    let size = 2.0 * (em * height / units / 2.0).round().max(1.0);
+    let start = |(c, (id, pen)): (char, (GlyphId, f64))| {
+        let left = font.outline(id)?.bounds.min.x;
+        Some((c, pen + (f64::from(left) * size / height).floor()))
+    };
+    let placed = text.chars().zip(set(text, em).0);
+    (size, placed.filter_map(start).collect())
 }
 
 /// The text, with its end replaced by … if it is wider than `room`.
@@ -145,7 +150,18 @@ mod tests {
             width("AV", 16.0) < width("A", 16.0) + width("V", 16.0),
             "kerned"
         );
-        assert!(!outlines("g", 12.0).is_empty());
+    }
+
+    #[test]
+    fn glyphs_start_at_their_ink() {
+        // DejaVu Sans: "l" starts 193 units after its origin and advances 569 of 2048.
+        let (size, glyphs) = glyphs("l l", 100.0);
+        assert_eq!(size, 116.0, "ascent and descent together are 1.164 em");
+        assert_eq!(glyphs.len(), 2, "a space has no ink");
+        assert_eq!(glyphs[0], ('l', 9.0));
+        let second = width("l ", 100.0) + 9.0;
+        assert!((glyphs[1].1 - second).abs() < 1e-3, "{glyphs:?} {second}");
+        register().unwrap();
     }
 
     #[test]

@@ -7,14 +7,18 @@
 //! a preview made of text ([`Figure::preview`]).
 //!
 //! Drawing goes through three steps: `resolve` finds ranges, colours, legend and notes; `layout`
-//! places boxes; `render` turns both into a `scene` of lines, polygons and text, which `svg` writes
-//! as text and `raster` paints with exact coverage. The font comes with the program, so pictures
-//! need no font library and look the same everywhere. Values that cannot be drawn (NaN, numbers
+//! places boxes; `render` turns both into a `scene` of lines, polygons and text. `draw` draws that
+//! with plotters: `svg` on its SVG backend, `bitmap` on its bitmap backend (by way of `canvas`, with
+//! more samples than pixels, for smooth edges). The font comes with the program, so pictures need no
+//! font library and look the same everywhere. Values that cannot be drawn (NaN, numbers
 //! ≤ 0 on a logarithmic axis) are counted in a note under the picture, never dropped silently.
 
 mod axis;
+mod bitmap;
+mod canvas;
 mod clip;
 mod colour;
+mod draw;
 mod export;
 mod figure;
 mod font;
@@ -25,7 +29,6 @@ mod legend;
 mod members;
 mod paint;
 mod panel;
-mod raster;
 mod render;
 mod resolve;
 mod save;

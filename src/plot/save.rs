@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::figure::Figure;
 use super::layout::layout;
-use super::{raster, svg};
+use super::{bitmap, svg};
 use crate::error::{Error, ErrorKind, Result};
 
 impl Figure {
@@ -25,7 +25,7 @@ impl Figure {
     /// # Errors
     /// As [`Figure::check`].
     pub fn to_svg(&self) -> Result<String> {
-        Ok(svg::write(&self.scene()?.0))
+        svg::write(&self.scene()?.0)
     }
 
     /// The picture as a PNG file of `size × pixel_ratio` pixels.
@@ -34,7 +34,7 @@ impl Figure {
     /// As [`Figure::check`].
     pub fn to_png(&self) -> Result<Vec<u8>> {
         let ratio = self.pixel_ratio.unwrap_or(2.0);
-        raster::encode(&raster::paint(&self.scene()?.0, ratio), ratio)
+        bitmap::encode(&bitmap::paint(&self.scene()?.0, ratio)?, ratio)
     }
 
     /// Writes the picture as SVG or PNG, by the path's extension. The file appears whole or not at

@@ -3,162 +3,134 @@
 //! Texts stay texts (they can be searched and edited). Each carries the length measured with the
 //! embedded font, so that a machine without it still sets them into the same room.
 
-use std::fmt::Write;
+use plotters::prelude::{IntoDrawingArea, SVGBackend};
 
+use super::draw::{self, Dashes};
 use super::font;
-use super::scene::{Anchor, Item, Point, Scene};
+use super::scene::{Item, Scene};
+use crate::error::Result;
 
-/// A coordinate with at most two decimals.
-fn number(v: f64) -> String {
-    let text = format!("{v:.2}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" {
-        "0".into()
-    } else {
-        text.into()
-    }
-}
+/// Units of the document per pixel: plotters has whole coordinates only.
+const SCALE: f64 = 20.0;
 
-fn path(points: &[Point]) -> String {
-    points
-        .iter()
-        .map(|p| format!("{},{}", number(p.0), number(p.1)))
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-/// Text with the characters that XML reserves escaped and those it forbids replaced.
+/// Text with the characters that XML reserves escaped.
 fn escape(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push(' '),
-            c => out.push(c),
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+/// What plotters does not write of an item.
+fn attributes(item: &Item) -> String {
+    match item {
+        Item::Line { dash, .. } if !dash.is_empty() => {
+            let lengths: Vec<String> = dash.iter().map(|d| (d * SCALE).to_string()).collect();
+            format!("stroke-dasharray=\"{}\" ", lengths.join(" "))
         }
+        // Neighbours meet without a seam.
+        Item::Rect { .. } => "shape-rendering=\"crispEdges\" ".into(),
+        Item::Text { text, size, .. } => {
+            let length = font::width(text, size * SCALE);
+            format!("textLength=\"{length:.0}\" lengthAdjust=\"spacingAndGlyphs\" ")
+        }
+        _ => String::new(),
     }
-    out
 }
 
 /// The scene as an SVG document.
-pub(crate) fn write(scene: &Scene) -> String {
-    let mut out = String::new();
-    let (w, h) = (number(scene.width), number(scene.height));
-    // Writing to a string cannot fail.
-    let _ = writeln!(
-        out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" \
-         viewBox=\"0 0 {w} {h}\" role=\"img\" font-family=\"{}\">",
-        font::FAMILY
+///
+/// # Errors
+/// If it cannot be drawn.
+pub(crate) fn write(scene: &Scene) -> Result<String> {
+    let (width, height) = (scene.width * SCALE, scene.height * SCALE);
+    let mut drawn = String::new();
+    let size = (width as u32, height as u32);
+    let area = SVGBackend::with_string(&mut drawn, size).into_drawing_area();
+    draw::draw(scene, &area, SCALE, Dashes::Whole)?;
+    drop(area);
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{}\" \
+         viewBox=\"0 0 {width} {height}\" role=\"img\" stroke-linejoin=\"round\">\n\
+         <title>{}</title>\n",
+        scene.width,
+        scene.height,
+        escape(&scene.description)
     );
-    let _ = writeln!(out, "<title>{}</title>", escape(&scene.description));
-    let _ = writeln!(out, "<rect width=\"{w}\" height=\"{h}\" fill=\"#ffffff\"/>");
-    for item in &scene.items {
-        let _ = match item {
-            Item::Line {
-                points,
-                colour,
-                width,
-                dash,
-            } => {
-                let dash = if dash.is_empty() {
-                    String::new()
-                } else {
-                    let lengths: Vec<String> = dash.iter().map(|d| number(*d)).collect();
-                    format!(" stroke-dasharray=\"{}\"", lengths.join(" "))
-                };
-                writeln!(
-                    out,
-                    "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" \
-                     stroke-width=\"{}\" stroke-linejoin=\"round\"{dash}/>",
-                    path(points),
-                    number(*width)
-                )
+    // After the opening tag and the background, plotters writes one element an item, each at the
+    // start of a line.
+    let mut items = scene.items.iter();
+    for (i, line) in drawn.lines().enumerate().skip(1) {
+        let element = i > 1 && line.starts_with('<') && !line.starts_with("</");
+        match line.split_once(' ') {
+            Some((tag, rest)) if element => {
+                let more = items.next().map(attributes).unwrap_or_default();
+                out.extend([tag, " ", &more, rest]);
             }
-            Item::Polygon {
-                points,
-                colour,
-                opacity,
-            } => writeln!(
-                out,
-                "<polygon points=\"{}\" fill=\"{colour}\" fill-opacity=\"{}\"/>",
-                path(points),
-                number(*opacity)
-            ),
-            Item::Rect { from, to, colour } => writeln!(
-                out,
-                "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"{colour}\" \
-                 shape-rendering=\"crispEdges\"/>",
-                number(from.0),
-                number(from.1),
-                number(to.0 - from.0),
-                number(to.1 - from.1)
-            ),
-            Item::Disc {
-                centre,
-                radius,
-                colour,
-                opacity,
-            } => writeln!(
-                out,
-                "<circle cx=\"{}\" cy=\"{}\" r=\"{}\" fill=\"{colour}\" fill-opacity=\"{}\"/>",
-                number(centre.0),
-                number(centre.1),
-                number(*radius),
-                number(*opacity)
-            ),
-            Item::Text {
-                at,
-                text,
-                size,
-                colour,
-                anchor,
-                turned,
-            } => {
-                let anchor = match anchor {
-                    Anchor::Start => "start",
-                    Anchor::Middle => "middle",
-                    Anchor::End => "end",
-                };
-                let (x, y) = (number(at.0), number(at.1));
-                let turn = if *turned {
-                    format!(" transform=\"rotate(-90 {x} {y})\"")
-                } else {
-                    String::new()
-                };
-                writeln!(
-                    out,
-                    "<text x=\"{x}\" y=\"{y}\" font-size=\"{}\" fill=\"{colour}\" \
-                     text-anchor=\"{anchor}\" textLength=\"{}\" \
-                     lengthAdjust=\"spacingAndGlyphs\"{turn}>{}</text>",
-                    number(*size),
-                    number(font::width(text, *size)),
-                    escape(text)
-                )
-            }
-        };
+            _ => out.push_str(line),
+        }
+        // Breaks within a text element would be spaces of the text.
+        if line.starts_with('<') && !line.starts_with("<text ") {
+            out.push('\n');
+        }
     }
-    out.push_str("</svg>\n");
-    out
+    Ok(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plot::colour::Rgb;
+    use crate::plot::scene::Anchor;
 
     #[test]
-    fn reserved_characters_are_escaped() {
-        assert_eq!(escape("a<b & \"c\"\u{1}"), "a&lt;b &amp; &quot;c&quot; ");
-    }
-
-    #[test]
-    fn numbers_are_short() {
-        assert_eq!(
-            [1.0, 0.126, -0.001, 12.5].map(number),
-            ["1", "0.13", "0", "12.5"]
-        );
+    fn elements_carry_what_their_items_need() {
+        let colour = Rgb(1, 2, 3);
+        let line = |dash| Item::Line {
+            points: vec![(1.0, 2.0), (3.0, 4.5)],
+            colour,
+            width: 1.3,
+            dash,
+        };
+        let text = |turned| Item::Text {
+            at: (40.0, 30.0),
+            text: "<a & \"b\">\n\u{1}<rect 0".into(),
+            size: 10.0,
+            colour,
+            anchor: Anchor::End,
+            turned,
+        };
+        let rect = Item::Rect {
+            from: (0.0, 0.0),
+            to: (2.0, 1.0),
+            colour,
+        };
+        let scene = Scene {
+            width: 50.0,
+            height: 40.0,
+            description: "a < b".into(),
+            items: vec![text(false), line(&[]), text(true), rect, line(&[7.0, 4.5])],
+        };
+        let svg = write(&scene).unwrap();
+        let lines: Vec<&str> = svg.lines().collect();
+        assert!(lines[0].contains("width=\"50\" height=\"40\" viewBox=\"0 0 1000 800\""));
+        assert_eq!(lines[1], "<title>a &lt; b</title>");
+        assert!(lines[2].contains("width=\"1000\" height=\"800\"") && lines[2].contains("#FFFFFF"));
+        let length = font::width("<a & \"b\">  <rect 0", 200.0).round();
+        // Ten pixels are 200 units, and the text hangs 0.76 em above its baseline.
+        for wanted in [
+            &format!("<text textLength=\"{length}\" "),
+            "x=\"800\" y=\"448\" dy=\"0.76em\" text-anchor=\"end\"",
+            "font-size=\"200\"",
+            ">&lt;a &amp; &quot;b&quot;&gt;  &lt;rect 0</text>",
+        ] {
+            assert!(lines[3].contains(wanted), "{wanted} in {}", lines[3]);
+        }
+        assert!(lines[4].contains("points=\"20,40 60,90 \"") && !lines[4].contains("dash"));
+        assert!(lines[4].contains("stroke-width=\"26\""));
+        assert!(lines[5].contains("x=\"648\" y=\"600\""));
+        assert!(lines[5].contains("rotate(270, 648, 600)"));
+        assert!(lines[6].contains("<rect shape-rendering=\"crispEdges\" x=\"0\""));
+        assert!(lines[7].contains("<polyline stroke-dasharray=\"140 90\""));
+        assert_eq!(lines[8..], ["</svg>"]);
     }
 }

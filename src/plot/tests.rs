@@ -7,7 +7,16 @@ use super::*;
 fn texts(svg: &str) -> Vec<String> {
     svg.split("<text ")
         .skip(1)
-        .filter_map(|rest| Some(rest.split_once('>')?.1.split_once("</text>")?.0.to_string()))
+        .filter_map(|rest| {
+            Some(
+                rest.split_once('>')?
+                    .1
+                    .split_once("</text>")?
+                    .0
+                    .trim()
+                    .to_string(),
+            )
+        })
         .map(|t| {
             t.replace("&lt;", "<")
                 .replace("&gt;", ">")
@@ -161,7 +170,8 @@ fn a_width_has_one_colour_and_wider_is_darker() {
     assert!(light.windows(2).all(|w| w[1] < w[0]), "{light:?}");
     let svg = figure.to_svg().unwrap();
     for entry in &legend {
-        assert!(svg.contains(&format!("stroke=\"{}\"", entry.colour)));
+        let colour = entry.colour.to_string().to_uppercase();
+        assert!(svg.contains(&format!("stroke=\"{colour}\"")));
     }
 }
 

@@ -524,6 +524,21 @@ mod functions {
         }
     }
 
+    /// The steps from 0 to `last` at which this is due.
+    ///
+    /// ```rhai
+    /// every(2).up_to(5)           // → [0, 2, 4]
+    /// log_steps(1).up_to(10)      // → [0, 1, 2, 4, 8]
+    /// ```
+    #[rhai_fn(pure)]
+    pub fn up_to(when: &mut When, last: i64) -> Array {
+        let steps = 0..=u64::try_from(last).unwrap_or(0);
+        steps
+            .filter(|&s| when.due(s))
+            .map(|s| (s as i64).into())
+            .collect()
+    }
+
     /// Steps in one line.
     ///
     /// ```rhai

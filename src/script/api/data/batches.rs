@@ -184,7 +184,11 @@ mod functions {
         TensorValue(labels(batch).clone())
     }
 
-    // documented with the streams' `len`
+    /// The number of examples in the batch.
+    ///
+    /// ```rhai
+    /// data::sparse_parity().batch(3).len      // → 3
+    /// ```
     #[rhai_fn(get = "len", name = "len", pure)]
     pub fn batch_len(batch: &mut BatchValue) -> i64 {
         batch.0.inputs.dims().first().map_or(0, |&n| n as i64)
