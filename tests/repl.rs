@@ -113,9 +113,12 @@ fn ctrl_c_stops_a_computation_and_keeps_the_variables() {
     // with nothing typed it says how to leave
     p.types(CTRL_C);
     p.sees(":quit leaves");
+    p.sees("> ");
     // a half-typed line is thrown away
     p.types("kept + 1");
+    p.sees("kept + 1");
     p.types(CTRL_C);
+    p.sees("> ");
     p.enters("kept + 2");
     p.answers("9");
     p.leaves();
@@ -162,7 +165,11 @@ fn history_stays_from_one_session_to_the_next() {
     p.answers("70");
     p.leaves();
     let file = home.path().join("data/widthwise/history");
-    assert!(std::fs::read_to_string(file).unwrap().contains("triple(14)"));
+    assert!(
+        std::fs::read_to_string(file)
+            .unwrap()
+            .contains("triple(14)")
+    );
 }
 
 #[test]
@@ -189,7 +196,10 @@ fn colour_unless_it_is_not_wanted() {
     p.types("let a = 1");
     p.sees("let a = 1");
     p.enters("; nothing_here");
-    let error = p.session.expect(Regex("error.*there is no variable")).unwrap();
+    let error = p
+        .session
+        .expect(Regex("error.*there is no variable"))
+        .unwrap();
     let text = String::from_utf8_lossy(error.as_bytes()).to_string();
     assert!(!text.contains("\x1b[3"), "{text:?}");
 }
@@ -225,7 +235,10 @@ fn an_error_in_a_pipe_ends_it_with_status_1() {
     let output = piped("1\nmissing\n2\n");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n");
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("there is no variable `missing`"), "{stderr}");
+    assert!(
+        stderr.contains("there is no variable `missing`"),
+        "{stderr}"
+    );
     assert!(stderr.contains("repl[2]:1:1"), "{stderr}");
     assert!(!stderr.contains('\x1b'), "{stderr}");
     assert_eq!(output.status.code(), Some(1));

@@ -119,7 +119,7 @@ fn catch_interrupts() {
         let now = Instant::now();
         let before = last.lock().ok().and_then(|mut l| l.replace(now));
         let again = before.is_some_and(|t| now - t < Duration::from_secs(2));
-        if again && crate::interrupt::requested() {
+        if again && crate::interrupt::requested() && !crate::repl::keeps_running() {
             std::process::exit(i32::from(INTERRUPTED));
         }
         crate::interrupt::request();

@@ -65,7 +65,8 @@ impl Catalog {
             })
             .collect();
         let functions = table.functions().iter();
-        let plain = functions.filter(|f| f.kind == Kind::Function && f.module.is_empty() && f.receivers.is_empty());
+        let plain = functions
+            .filter(|f| f.kind == Kind::Function && f.module.is_empty() && f.receivers.is_empty());
         let own = cells.iter().filter(|f| f.receiver.is_none());
         Self {
             modules: table
@@ -160,8 +161,11 @@ impl Catalog {
             name: f.name.clone(),
             arguments: Some(!f.params.is_empty()),
         });
-        let all: BTreeSet<Member> = documented.chain(cells).collect();
-        all.into_iter().collect()
+        let mut all: Vec<Member> = documented.chain(cells).collect();
+        // what is a property and a method too is offered once
+        all.sort();
+        all.dedup_by(|a, b| a.name == b.name);
+        all
     }
 
     /// The type that a function returns, where its declaration says so.
@@ -185,7 +189,11 @@ fn takes_first(f: &FunctionDoc, ty: &str) -> bool {
         let (parameter, _) = parameters.split_once([',', ')'])?;
         Some(parameter.rsplit_once(": ")?.1 == ty)
     };
-    f.receivers.is_empty()
+    // everything can be written so; offer it where Rhai's own methods are made so, and for the host's types
+    let usual =
+        ty.starts_with(char::is_uppercase) || matches!(ty, "int" | "float" | "char" | "string");
+    usual
+        && f.receivers.is_empty()
         && f.module.is_empty()
         && f.kind == Kind::Function
         && f.signatures.iter().any(|s| first(s) == Some(true))

@@ -44,11 +44,12 @@ impl Printer<'_> {
             return Some(format!("{x:?}"));
         }
         if let Ok(array) = value.as_array_ref() {
-            let text = self.array(&array, self.columns, 0);
-            return Some(match array.len() {
-                n if n > WHOLE => format!("{text}  // {n} items"),
-                _ => text,
-            });
+            let count = match array.len() {
+                n if n > WHOLE => format!("  // {n} items"),
+                _ => String::new(),
+            };
+            let text = self.array(&array, self.columns - count.len(), 0);
+            return Some(text + &count);
         }
         if let Ok(map) = value.as_map_ref() {
             return Some(self.map(&map, self.columns, 0));
@@ -339,7 +340,7 @@ mod tests {
         assert_eq!(shown("[1, 0.1 + 0.2, \"a\", ()]"), "[1, 0.3, \"a\", ()]");
         assert_eq!(
             shown("let a = []; for i in 0..1000 { a.push(i); } a"),
-            "[0, 1, 2, 3, 4, 5, …, 997, 998, 999]  // 1000 items"
+            "[0, 1, 2, 3, 4, 5, …,\n 997, 998, 999]  // 1000 items"
         );
         assert_eq!(
             shown("let a = []; for i in 0..12 { a.push(i * 1000); } a"),

@@ -39,6 +39,16 @@ pub fn run(host: Host) -> u8 {
     }
 }
 
+/// Whether a second Ctrl-C must not end the program: at a prompt on a terminal it would throw all
+/// variables away because one operation takes long. Tells the user so.
+pub(crate) fn keeps_running() -> bool {
+    let keeps = terminal::is_running();
+    if keeps {
+        output::message("\nstopping after the current operation; Ctrl-\\ ends the program at once");
+    }
+    keeps
+}
+
 /// Writes an answer.
 fn give(answer: &Answer) {
     if !answer.output.is_empty() {

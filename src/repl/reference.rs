@@ -63,10 +63,12 @@ pub(super) fn search(shell: &Shell, word: &str) -> Result<String, String> {
 fn list(found: &[&FunctionDoc], columns: usize) -> String {
     let names: Vec<String> = found.iter().map(|f| f.label()).collect();
     let width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
-    let lines = names
-        .iter()
-        .zip(found)
-        .map(|(n, f)| shorten(format!("{n:width$}  {}", sentence(&f.summary)).trim_end(), columns));
+    let lines = names.iter().zip(found).map(|(n, f)| {
+        shorten(
+            format!("{n:width$}  {}", sentence(&f.summary)).trim_end(),
+            columns,
+        )
+    });
     lines.collect::<Vec<_>>().join("\n")
 }
 

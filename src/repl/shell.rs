@@ -9,7 +9,7 @@ use rhai::Dynamic;
 use super::catalog::Catalog;
 use super::commands;
 use super::display::Printer;
-use super::judge::silenced;
+use super::judge::is_silent;
 use crate::error::ErrorKind;
 use crate::script::Host;
 use crate::script::diagnostics::Report;
@@ -146,9 +146,8 @@ impl Shell {
 
     /// Evaluates a cell and shows its value.
     pub(super) fn cell(&mut self, text: &str) -> Answer {
-        let (text, silent) = silenced(text);
-        match self.evaluate(&text) {
-            Ok(value) => self.answer(value, silent),
+        match self.evaluate(text) {
+            Ok(value) => self.answer(value, is_silent(text)),
             Err(answer) => answer,
         }
     }

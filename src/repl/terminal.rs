@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustyline::error::ReadlineError;
 use rustyline::hint::HistoryHinter;
@@ -20,9 +21,19 @@ use crate::script::{Host, output};
 
 const PROMPT: &str = "> ";
 
+static RUNNING: AtomicBool = AtomicBool::new(false);
+
+/// Whether a prompt on a terminal is running.
+pub(super) fn is_running() -> bool {
+    RUNNING.load(Ordering::Relaxed)
+}
+
 /// Reads and answers until the user leaves; gives the exit status.
 pub(super) fn run(host: Host) -> u8 {
-    match converse(host) {
+    RUNNING.store(true, Ordering::Relaxed);
+    let ended = converse(host);
+    RUNNING.store(false, Ordering::Relaxed);
+    match ended {
         Ok(()) => 0,
         Err(e) => {
             output::message(&format!("error: the terminal cannot be used: {e}"));
@@ -68,7 +79,11 @@ fn converse(host: Host) -> rustyline::Result<()> {
         if let Some((columns, _)) = editor.dimensions() {
             shell.borrow_mut().columns = usize::from(columns).max(30);
         }
-        let answer = shell.borrow_mut().enter(&line);
+        let mut answer = shell.borrow_mut().enter(&line);
+        if answer.outcome == Outcome::Interrupted {
+            // the terminal has written ^C
+            answer.message.insert(0, '\n');
+        }
         give(&answer);
         if answer.outcome == Outcome::Leave {
             return Ok(());

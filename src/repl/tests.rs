@@ -14,7 +14,7 @@ struct Exchange {
 fn exchanges(text: &str) -> Vec<Exchange> {
     let mut all: Vec<Exchange> = Vec::new();
     for (i, line) in text.lines().enumerate() {
-        if line.starts_with('#') {
+        if line == "#" || line.starts_with("# ") {
             continue;
         }
         if let Some(input) = line.strip_prefix("> ") {
@@ -114,7 +114,8 @@ fn loaded_files_are_cells_with_their_own_name() {
     std::fs::write(folder.path().join("help.rhai"), "fn double(x) { 2 * x }").unwrap();
     std::fs::write(
         &path,
-        "#!/usr/bin/env widthwise\nimport \"help\" as help;\nlet y = help::double(21);\nfn fail() {\n  throw \"no\";\n}\ny",
+        "#!/usr/bin/env widthwise\nimport \"help\" as help;\nlet y = help::double(21);\nfn fail() {\n  throw \"no\";\n}\n\
+         fn quadruple(x) { help::double(help::double(x)) }\ny",
     )
     .unwrap();
     let mut shell = Shell::new(Host::new(HostSettings::default()).unwrap());
@@ -122,6 +123,7 @@ fn loaded_files_are_cells_with_their_own_name() {
     assert_eq!(shell.enter(&load).output, "42");
     assert_eq!(shell.enter("y + ans").output, "84");
     assert_eq!(shell.enter("help::double(2)").output, "4");
+    assert_eq!(shell.enter("quadruple(2)").output, "8");
     let message = shell.enter("fail()").message;
     assert!(message.contains("study.rhai:5"), "{message}");
     let missing = shell.enter(":load nowhere.rhai");

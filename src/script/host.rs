@@ -264,8 +264,12 @@ impl Host {
         let before = self.session.script();
         self.session.set_script(Some(path.to_path_buf()));
         self.session.sources.label_next_cell(&name);
+        let imports = self.prompt.imports.len();
         let result = self.eval_cell(&blank_shebang(&text));
         self.session.set_script(before);
+        // later cells find the modules in the engine; from another folder their paths would mean
+        // something else
+        self.prompt.imports.truncate(imports);
         result
     }
 
