@@ -126,6 +126,7 @@
 pub mod data;
 pub mod general;
 pub mod metrics;
+pub mod plot;
 pub mod stats;
 pub mod study;
 pub mod tensor;
@@ -197,5 +198,6 @@ pub fn register(registry: &mut Registry) {
     tensor::register(registry);
     data::register(registry);
     metrics::register(registry);
+    plot::register(registry);
     stats::register(registry);
 }
