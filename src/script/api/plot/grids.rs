@@ -53,9 +53,9 @@ options! {
         /// Panels in a row; absent means up to three.
         columns: Option<usize> = None, where (1.0..);
         /// Whether all panels have one range of abscissae.
-        shared_x: bool = false;
+        share_x: bool = false;
         /// Whether all panels have one range of ordinates.
-        shared_y: bool = false;
+        share_y: bool = false;
         /// Where the legend stands, always outside the axes.
         legend: LegendPlace = LegendPlace::Auto;
         /// Width and height of the whole in SVG pixels; a PNG has twice as many.
@@ -102,8 +102,8 @@ fn heat_map(matrix: &Dynamic, o: HeatMapOptions) -> Result<Figure> {
 fn grid(figures: &[Dynamic], o: PanelsOptions) -> Result<Figure> {
     let mut whole = Figure::new()
         .legend(o.legend)
-        .share_x(o.shared_x)
-        .share_y(o.shared_y);
+        .share_x(o.share_x)
+        .share_y(o.share_y);
     for (i, value) in figures.iter().enumerate() {
         let figure = value.clone().try_cast::<FigureValue>().ok_or_else(|| {
             Error::setting(format!(
@@ -172,7 +172,7 @@ mod functions {
     /// ```rhai
     /// let sp = plot::line([3.0, 2.0, 1.5], #{ title: "SP" });
     /// let mup = plot::line([3.0, 1.5, 1.0], #{ title: "muP" });
-    /// plot::panels([sp, mup], #{ shared_y: true }).to_string()        // → "Figure: 2 panels, 2 series"
+    /// plot::panels([sp, mup], #{ share_y: true }).to_string()        // → "Figure: 2 panels, 2 series"
     /// ```
     #[rhai_fn(name = "panels", return_raw)]
     pub fn panels_with(
