@@ -28,7 +28,11 @@ fn preview_within(
     figure.0.preview(columns, rows, coloured()).or_raise(ctx)
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps"
+)]
 #[export_module]
 mod functions {
     use super::*;

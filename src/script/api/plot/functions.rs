@@ -71,7 +71,11 @@ fn holds_maps(array: &Array) -> bool {
     array.first().is_some_and(Dynamic::is_map)
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps"
+)]
 #[export_module]
 mod functions {
     use super::*;

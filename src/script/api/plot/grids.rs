@@ -139,7 +139,11 @@ fn grid(figures: &[Dynamic], o: PanelsOptions) -> Result<Figure> {
     Ok(whole)
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps"
+)]
 #[export_module]
 mod functions {
     use super::*;

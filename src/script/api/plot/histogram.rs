@@ -169,7 +169,11 @@ fn histogram_of(samples: &Dynamic, settings: &Map) -> Result<Figure> {
     draw(&sets, count, figure)
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps"
+)]
 #[export_module]
 mod functions {
     use super::*;

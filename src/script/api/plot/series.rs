@@ -157,7 +157,8 @@ fn build(o: SeriesOptions, default: Points) -> Result<Series> {
             {
                 *whiskers = o.whiskers;
                 if o.band == Band::None {
-                    (low.clear(), high.clear());
+                    low.clear();
+                    high.clear();
                 }
             }
             line
