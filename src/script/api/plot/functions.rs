@@ -98,11 +98,10 @@ mod functions {
     #[rhai_fn(name = "line", return_raw)]
     pub fn line_maps(
         ctx: NativeCallContext,
-        mut series: Map,
+        series: Map,
         settings: Map,
     ) -> RhaiResultOf<FigureValue> {
-        series.extend(settings);
-        line_map(ctx, series)
+        line_map(ctx, series.into_iter().chain(settings).collect())
     }
 
     // documented above
