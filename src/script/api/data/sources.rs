@@ -140,7 +140,11 @@ fn stream<S: Stream + 'static>(
     made.map(|s| StreamValue(Arc::new(s))).or_raise(ctx)
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps"
+)]
 #[export_module]
 mod functions {
     use super::*;
