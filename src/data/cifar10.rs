@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bytes::{ByteImages, ByteValues, check_labels};
 use super::files::{FileSettings, find};
+use super::hub::{self, HubSet};
 use super::order::Order;
 use super::stream::{Batch, Stream, Targets};
 use super::test_set::TestSet;
@@ -60,6 +61,25 @@ fn read_batch(path: &Path, images: &mut ByteImages) -> Result<()> {
     Ok(())
 }
 
+/// Training and test images of a folder.
+fn from_folder(folder: &Path) -> Result<(ByteImages, ByteImages)> {
+    let empty = || ByteImages {
+        shape: [3, 32, 32],
+        ..ByteImages::default()
+    };
+    let (mut train, mut test) = (empty(), empty());
+    let names: Vec<String> = (1..=5).map(|i| format!("data_batch_{i}.bin")).collect();
+    // at least one must be there
+    find(folder, &names)?;
+    for path in names.iter().map(|name| folder.join(name)) {
+        if path.is_file() {
+            read_batch(&path, &mut train)?;
+        }
+    }
+    read_batch(&find(folder, &["test_batch.bin".to_string()])?, &mut test)?;
+    Ok((train, test))
+}
+
 impl Cifar10 {
     /// Reads the files.
     ///
@@ -69,21 +89,11 @@ impl Cifar10 {
     pub fn new(settings: FileSettings) -> Result<Self> {
         settings.check(NAME)?;
         let folder = &settings.folder;
-        let shape = [3, 32, 32];
-        let empty = || ByteImages {
-            shape,
-            ..ByteImages::default()
+        let (train, test) = if folder.as_os_str().is_empty() {
+            hub::load(HubSet::Cifar10)?
+        } else {
+            from_folder(folder)?
         };
-        let (mut train, mut test) = (empty(), empty());
-        let names: Vec<String> = (1..=5).map(|i| format!("data_batch_{i}.bin")).collect();
-        // at least one must be there
-        find(folder, &names)?;
-        for path in names.iter().map(|name| folder.join(name)) {
-            if path.is_file() {
-                read_batch(&path, &mut train)?;
-            }
-        }
-        read_batch(&find(folder, &["test_batch.bin".to_string()])?, &mut test)?;
         let train = train.first(NAME, "limit", settings.limit, folder)?;
         let test_images = test.first(NAME, "test_size", settings.test_size, folder)?;
         let values = if settings.normalize {

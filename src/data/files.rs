@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// [`Cifar10`](super::Cifar10).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FileSettings {
-    /// The folder with the files (no useful default).
+    /// The folder with the files; empty (the default) downloads them where the build can.
     pub folder: PathBuf,
     /// How often to go through the examples; `None` (the default) is endlessly, 1 is online
     /// training.
@@ -56,13 +56,8 @@ impl FileSettings {
         }
     }
 
-    /// Refuses no folder, zero epochs and zero examples, before anything is read.
+    /// Refuses zero epochs and zero examples, before anything is read.
     pub(crate) fn check(&self, stream: &str) -> Result<()> {
-        if self.folder.as_os_str().is_empty() {
-            return Err(Error::setting(format!(
-                "`folder` of {stream} must be the folder with its files, got nothing"
-            )));
-        }
         checks::count(stream, "epochs", self.epochs.unwrap_or(1), 1, u64::MAX)?;
         for (key, value) in [("limit", self.limit), ("test_size", self.test_size)] {
             checks::count(stream, key, value.unwrap_or(1) as u64, 1, u64::MAX)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::bytes::{ByteImages, ByteValues};
 use super::files::FileSettings;
+use super::hub::{self, HubSet};
 use super::idx;
 use super::order::Order;
 use super::stream::{Batch, Stream, Targets};
@@ -65,8 +66,17 @@ impl Mnist {
         let name = kind.name();
         settings.check(name)?;
         let folder = &settings.folder;
-        let train = idx::load(folder, "train", CLASSES)?;
-        let test = idx::load(folder, "t10k", CLASSES)?;
+        let (train, test) = if folder.as_os_str().is_empty() {
+            hub::load(match kind {
+                MnistKind::Digits => HubSet::Mnist,
+                MnistKind::Fashion => HubSet::FashionMnist,
+            })?
+        } else {
+            (
+                idx::load(folder, "train", CLASSES)?,
+                idx::load(folder, "t10k", CLASSES)?,
+            )
+        };
         if train.shape != test.shape {
             let size = |images: &ByteImages| format!("{}×{}", images.shape[1], images.shape[2]);
             return Err(Error::data(

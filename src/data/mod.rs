@@ -16,6 +16,7 @@ mod describe;
 mod files;
 mod from_tensors;
 mod generate;
+mod hub;
 mod idx;
 mod mnist;
 mod order;

@@ -137,6 +137,7 @@ pub mod model;
 pub mod nn;
 pub mod optim;
 pub mod parametrization;
+pub mod plot;
 pub mod stats;
 pub mod study;
 pub mod table;
@@ -223,6 +224,7 @@ pub fn register(registry: &mut Registry) {
     tensor::register(registry);
     data::register(registry);
     metrics::register(registry);
+    plot::register(registry);
     stats::register(registry);
 }
 

@@ -170,7 +170,7 @@ mod tests {
             select("index", &t, 0, 2).unwrap_err(),
             select("index", &t, 2, 0).unwrap_err(),
             narrow("index", &t, 1, 1..4).unwrap_err(),
-            narrow("index", &t, 1, 2..1).unwrap_err(),
+            narrow("index", &t, 1, Range { start: 2, end: 1 }).unwrap_err(),
         ] {
             assert!(error.message.contains("[2, 3]"), "{error}");
         }

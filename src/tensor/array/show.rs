@@ -8,7 +8,8 @@ use crate::error::Result;
 /// Tensors with more numbers than this show only the ends of their axes.
 const WHOLE: usize = 100;
 
-/// How many positions are shown at either end of a long axis.
+/// How many positions are shown at either end of a long axis; of axes before the last two, only the
+/// first position is.
 const ENDS: usize = 3;
 
 /// `[2, 3] f32`.
@@ -42,10 +43,20 @@ pub fn display(tensor: &Tensor, columns: usize) -> Result<String> {
 fn numbers_of(tensor: &Tensor, columns: usize) -> Result<String> {
     let dims = tensor.dims();
     let cut = tensor.elem_count() > WHOLE;
-    let shown: Vec<Vec<Option<usize>>> = dims.iter().map(|&n| positions(n, cut)).collect();
+    let leading = dims.len().saturating_sub(2);
+    let shown: Vec<Vec<Option<usize>>> = dims
+        .iter()
+        .enumerate()
+        .map(|(axis, &n)| match cut && axis < leading && n > 1 {
+            true => vec![Some(0), None],
+            false => positions(n, cut),
+        })
+        .collect();
     let mut corner = tensor.clone();
     for (axis, places) in shown.iter().enumerate() {
-        if places.contains(&None) {
+        if places.len() == 2 && places.contains(&None) {
+            corner = corner.narrow(axis, 0, 1)?;
+        } else if places.contains(&None) {
             let start = corner.narrow(axis, 0, ENDS)?;
             let end = corner.narrow(axis, dims[axis] - ENDS, ENDS)?;
             corner = Tensor::cat(&[start, end], axis)?;
@@ -203,6 +214,10 @@ mod tests {
         let tall = Tensor::zeros((200, 1), DType::F32, &Device::Cpu).unwrap();
         assert_eq!(shown(&tall).lines().count(), 8);
         assert!(shown(&tall).contains("\n …,\n"));
+        let images = Tensor::zeros((200, 3, 32, 32), DType::F32, &Device::Cpu).unwrap();
+        let text = shown(&images);
+        assert!(text.ends_with("0.0]],\n\n  …],\n\n …]"), "{text}");
+        assert_eq!(text.lines().count(), 12, "{text}");
     }
 
     #[test]

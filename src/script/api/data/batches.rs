@@ -29,7 +29,11 @@ fn whole(ctx: &NativeCallContext, name: &str, value: i64) -> RhaiResultOf<u64> {
     })
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps"
+)]
 #[export_module]
 mod functions {
     use super::*;

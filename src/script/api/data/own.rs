@@ -88,7 +88,11 @@ fn make(inputs: &Dynamic, labels: &Dynamic, o: &FromTensorsOptions) -> Result<Fr
     }
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps"
+)]
 #[export_module]
 mod functions {
     use super::*;

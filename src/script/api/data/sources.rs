@@ -1,5 +1,6 @@
 //! Streams that come with the program, and those that read files.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rhai::Map;
@@ -15,7 +16,7 @@ use crate::error::Result;
 use crate::nn::layers::Activation;
 use crate::options;
 use crate::script::options::NON_NEGATIVE;
-use crate::script::{OrRaise, RhaiResultOf};
+use crate::script::{OrRaise, RhaiResultOf, session};
 
 pub(super) fn register(registry: &mut Registry) {
     registry.options(SyntheticImagesOptions::spec());
@@ -109,9 +110,9 @@ options! {
 }
 
 impl FileOptions {
-    fn of(self, folder: &str) -> FileSettings {
+    fn of(self, folder: PathBuf) -> FileSettings {
         FileSettings {
-            folder: folder.into(),
+            folder,
             epochs: self.epochs,
             shuffle: self.shuffle,
             seed: self.seed,
@@ -122,6 +123,16 @@ impl FileOptions {
     }
 }
 
+/// A folder that the script may read; the empty name stands for none.
+fn readable(ctx: &NativeCallContext, folder: &str) -> RhaiResultOf<PathBuf> {
+    if folder.is_empty() {
+        return Ok(PathBuf::new());
+    }
+    session(ctx)
+        .and_then(|s| s.input_path(folder))
+        .or_raise(ctx)
+}
+
 fn stream<S: Stream + 'static>(
     ctx: &NativeCallContext,
     made: Result<S>,
@@ -129,7 +140,11 @@ fn stream<S: Stream + 'static>(
     made.map(|s| StreamValue(Arc::new(s))).or_raise(ctx)
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps"
+)]
 #[export_module]
 mod functions {
     use super::*;
@@ -225,7 +240,7 @@ mod functions {
 
     /// MNIST from a folder with its four idx files, gzipped or not: 28×28 images of handwritten
     /// digits in ten classes, shuffled anew each epoch. The folder is relative to the working
-    /// folder; nothing is downloaded.
+    /// folder. Without a folder, a build with the feature `hub` downloads the files.
     ///
     /// ```rhai
     /// let said = "";
@@ -238,6 +253,7 @@ mod functions {
         folder: &str,
         settings: Map,
     ) -> RhaiResultOf<StreamValue> {
+        let folder = readable(&ctx, folder)?;
         let settings = FileOptions::from_map(&ctx, &settings)?.of(folder);
         stream(&ctx, Mnist::new(MnistKind::Digits, settings))
     }
@@ -246,6 +262,16 @@ mod functions {
     #[rhai_fn(name = "mnist", return_raw, volatile)]
     pub fn mnist(ctx: NativeCallContext, folder: &str) -> RhaiResultOf<StreamValue> {
         mnist_with(ctx, folder, Map::new())
+    }
+
+    // without a folder the files are downloaded, where the build can
+    #[rhai_fn(name = "mnist", return_raw, volatile)]
+    pub fn mnist_hub_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<StreamValue> {
+        mnist_with(ctx, "", settings)
+    }
+    #[rhai_fn(name = "mnist", return_raw, volatile)]
+    pub fn mnist_hub(ctx: NativeCallContext) -> RhaiResultOf<StreamValue> {
+        mnist_with(ctx, "", Map::new())
     }
 
     /// Fashion-MNIST (Xiao, Rasul and Vollgraf, arXiv 1708.07747) from a folder with its four idx
@@ -262,6 +288,7 @@ mod functions {
         folder: &str,
         settings: Map,
     ) -> RhaiResultOf<StreamValue> {
+        let folder = readable(&ctx, folder)?;
         let settings = FileOptions::from_map(&ctx, &settings)?.of(folder);
         stream(&ctx, Mnist::new(MnistKind::Fashion, settings))
     }
@@ -270,6 +297,19 @@ mod functions {
     #[rhai_fn(name = "fashion_mnist", return_raw, volatile)]
     pub fn fashion_mnist(ctx: NativeCallContext, folder: &str) -> RhaiResultOf<StreamValue> {
         fashion_mnist_with(ctx, folder, Map::new())
+    }
+
+    // without a folder the files are downloaded, where the build can
+    #[rhai_fn(name = "fashion_mnist", return_raw, volatile)]
+    pub fn fashion_mnist_hub_with(
+        ctx: NativeCallContext,
+        settings: Map,
+    ) -> RhaiResultOf<StreamValue> {
+        fashion_mnist_with(ctx, "", settings)
+    }
+    #[rhai_fn(name = "fashion_mnist", return_raw, volatile)]
+    pub fn fashion_mnist_hub(ctx: NativeCallContext) -> RhaiResultOf<StreamValue> {
+        fashion_mnist_with(ctx, "", Map::new())
     }
 
     /// CIFAR-10 (Krizhevsky 2009) from a folder with its binary batches: 3×32×32 photographs in ten
@@ -286,6 +326,7 @@ mod functions {
         folder: &str,
         settings: Map,
     ) -> RhaiResultOf<StreamValue> {
+        let folder = readable(&ctx, folder)?;
         let settings = FileOptions::from_map(&ctx, &settings)?.of(folder);
         stream(&ctx, Cifar10::new(settings))
     }
@@ -294,5 +335,15 @@ mod functions {
     #[rhai_fn(name = "cifar10", return_raw, volatile)]
     pub fn cifar10(ctx: NativeCallContext, folder: &str) -> RhaiResultOf<StreamValue> {
         cifar10_with(ctx, folder, Map::new())
+    }
+
+    // without a folder the files are downloaded, where the build can
+    #[rhai_fn(name = "cifar10", return_raw, volatile)]
+    pub fn cifar10_hub_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<StreamValue> {
+        cifar10_with(ctx, "", settings)
+    }
+    #[rhai_fn(name = "cifar10", return_raw, volatile)]
+    pub fn cifar10_hub(ctx: NativeCallContext) -> RhaiResultOf<StreamValue> {
+        cifar10_with(ctx, "", Map::new())
     }
 }

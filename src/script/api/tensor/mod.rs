@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod functions;
+mod parts;
 mod reductions;
 
 use std::fmt;
@@ -64,6 +65,7 @@ pub fn register(registry: &mut Registry) {
         .register_type_with_name_raw("TensorValue", "Tensor");
     registry.options(CloseOptions::spec());
     functions::register(registry);
+    parts::register(registry);
     reductions::register(registry);
     arithmetic::register(registry);
 }

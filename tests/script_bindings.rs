@@ -1,0 +1,434 @@
+//! What tensors, streams, metrics and figures make of a script's mistakes, and of numbers that the
+//! examples of the function reference do not show.
+
+use std::path::Path;
+
+use rhai::Dynamic;
+use widthwise::script::{Host, HostSettings};
+
+fn host(folder: &Path) -> Host {
+    Host::new(HostSettings {
+        out_dir: folder.to_path_buf(),
+        ..HostSettings::default()
+    })
+    .unwrap()
+}
+
+/// The value of a script.
+fn value(script: &str) -> Dynamic {
+    let folder = tempfile::tempdir().unwrap();
+    host(folder.path())
+        .eval_cell(script)
+        .unwrap_or_else(|e| panic!("{script}: {e}"))
+}
+
+fn text(script: &str) -> String {
+    value(script).into_string().unwrap()
+}
+
+/// Message and help of a script that fails.
+fn failure(script: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    match host(folder.path()).eval_cell(script) {
+        Ok(found) => panic!("{script} gave {found:?}"),
+        Err(e) => e.to_string(),
+    }
+}
+
+/// Each script fails, and the message has each of the texts.
+fn fails(cases: &[(&str, &[&str])]) {
+    for (script, parts) in cases {
+        let found = failure(script);
+        for part in *parts {
+            assert!(
+                found.contains(part),
+                "{script}\ngives {found}\nwithout {part}"
+            );
+        }
+    }
+}
+
+#[test]
+fn mistakes_with_tensors_name_the_operation_and_the_shapes() {
+    fails(&[
+        (
+            "tensor([1, 2]) + tensor([1, 2, 3])",
+            &["`+`", "[2] and [3]", "equal or 1"],
+        ),
+        (
+            "zeros([2, 3]).matmul(zeros([2, 3]))",
+            &["matmul", "[2, 3] and [2, 3]"],
+        ),
+        ("tensor([1, 2])[2]", &["position 2", "[2]", "-2 to 1"]),
+        ("tensor([1, 2])[1..5]", &["1..5", "[2]"]),
+        ("zeros([2, 3]).mean(2)", &["mean", "[2, 3]", "axis 2"]),
+        ("zeros([2, 3]).item()", &["item", "[2, 3]", "6 numbers"]),
+        ("zeros([2, 3]).reshape([4, -1])", &["reshape", "[4, -1]"]),
+        (
+            "zeros([2, 3]).reshape([2.0, 3])",
+            &["reshape", "integers", "f64 at index 0"],
+        ),
+        ("tensor(1.0).std(0)", &["std", "axis 0", "single number"]),
+        ("tensor([[1, 2], [3]])", &["tensor", "unequal lengths"]),
+        ("tensor([[1, 2], 3])", &["tensor", "unequal lengths"]),
+        ("tensor([1, \"a\"])", &["tensor", "\"a\" (string)"]),
+        (
+            "tensor([1], \"f23\")",
+            &["dtype", "f32, f64, i64, u32", "did you mean"],
+        ),
+        (
+            "stack([zeros([2]), zeros([3])])",
+            &["stack", "tensor 1", "[3]", "[2]"],
+        ),
+        ("stack([])", &["stack", "at least one"]),
+        ("zeros([-1])", &["zeros", "[-1]"]),
+        ("zeros([100000, 100000])", &["zeros", "[100000, 100000]"]),
+        (
+            "let t = tensor([1, 2]); t[0] = 3;",
+            &["tensors are read-only", "tensor(array)"],
+        ),
+        (
+            "zeros([2]).close_to(zeros([2]), #{ rtl: 1 })",
+            &["close_to has no setting `rtl`", "`rtol`"],
+        ),
+        (
+            "zeros([2]).close_to(zeros([2]), #{ rtol: -1 })",
+            &["`rtol`", "from 0 up", "-1"],
+        ),
+    ]);
+}
+
+#[test]
+fn tensors_keep_their_types_and_take_numbers_from_either_side() {
+    assert_eq!(text("(tensor([1, 2]) + 1).dtype"), "i64");
+    assert_eq!(text("(tensor([1, 2]) + 1.0).dtype"), "f32");
+    assert_eq!(text("(1 / tensor([1.0, 2.0], \"f64\")).dtype"), "f64");
+    assert_eq!(text("`${2 - tensor([1.5])}`"), "Tensor [1] f32 [0.5]");
+    assert_eq!(
+        text("`${2 ** tensor([1, 3])}`"),
+        "Tensor [2] f32 [2.0, 8.0]"
+    );
+    assert_eq!(text("`${-tensor([1, 3])}`"), "Tensor [2] i64 [-1, -3]");
+    assert_eq!(text("type_of(tensor([1]))"), "Tensor");
+}
+
+#[test]
+fn mistakes_with_streams_name_the_setting() {
+    fails(&[
+        (
+            "data::synthetic_images(#{ sed: 1 })",
+            &["synthetic_images has no setting `sed`", "`seed`"],
+        ),
+        (
+            "data::synthetic_images(#{ classes: 11 })",
+            &["`classes`", "from 2 to 10", "11"],
+        ),
+        (
+            "data::synthetic_images(#{ noise: \"much\" })",
+            &["`noise`", "number", "\"much\""],
+        ),
+        (
+            "data::teacher(#{ activation: \"rleu\" })",
+            &["`activation`", "relu", "did you mean"],
+        ),
+        ("data::sparse_parity(#{ k: 40 })", &["`k`", "40"]),
+        ("data::sparse_parity().batch(-1)", &["batch", "size", "-1"]),
+        ("data::sparse_parity().batch(0)", &["between 1 and"]),
+        ("data::sparse_parity().batch(-1, 5)", &["start", "-1"]),
+        (
+            "data::sparse_parity().batch(4).narrow(2, 3)",
+            &["narrow", "batch of 4"],
+        ),
+        (
+            "data::cifar10(\"no/such\")",
+            &["no/such", "expected a folder", "data_batch_1.bin"],
+        ),
+        (
+            "data::mnist(\"no/such\", #{ limit: 0 })",
+            &["`limit`", "from 1 up", "0"],
+        ),
+        (
+            "data::from_tensors([[1], [2]], [0])",
+            &["from_tensors", "[2, 1]", "[1]", "test_inputs"],
+        ),
+        (
+            "data::from_tensors([[1], [2]], [0, 1], #{ test_inputs: [[1]] })",
+            &["test_inputs and test_labels go together"],
+        ),
+        (
+            "data::from_tensors([[1], [2]], [0, 1], #{ test_size: 2 })",
+            &["2 as test set"],
+        ),
+        (
+            "data::from_tensors([[1], [2]], [0, 5], #{ classes: 3, test_size: 1 })",
+            &["classes", "5"],
+        ),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let error = host(folder.path()).eval_cell("\n\ndata::mnist(\"no/such\")");
+    assert_eq!(error.unwrap_err().error.position().line(), Some(3));
+}
+
+#[test]
+fn streams_of_own_numbers_keep_the_last_fifth_for_testing() {
+    let found = value(
+        "let x = []; let y = [];
+         for i in 0..10 { x.push([i, -i]); y.push(i.to_float() / 2); }
+         let s = data::from_tensors(x, y);
+         [s.len, s.outputs, s.classes, s.test_set().inputs.to_array(), s.batch(2).labels.to_array()]",
+    );
+    assert_eq!(
+        format!("{found:?}"),
+        "[8, 1, (), [[8.0, -8.0], [9.0, -9.0]], [[0.0], [0.5]]]"
+    );
+}
+
+#[test]
+fn mistakes_with_metrics_name_the_metric_and_the_shapes() {
+    fails(&[
+        (
+            "metrics::accuracy(zeros([2, 3]), [0, 1])",
+            &["accuracy", "[members, points, outputs]", "[2, 3]"],
+        ),
+        (
+            "metrics::accuracy(zeros([1, 2, 3]), [0, 1, 2])",
+            &["accuracy", "2 points", "[3]"],
+        ),
+        (
+            "metrics::cross_entropy(zeros([1, 2, 3]), [0, 3])",
+            &["cross_entropy", "class 3", "3 outputs"],
+        ),
+        (
+            "metrics::cross_entropy(zeros([1, 2, 3]), [0.5, 1.0])",
+            &["class labels", "mse"],
+        ),
+        (
+            "metrics::cross_entropy(zeros([1, 2, 3]), \"labels\")",
+            &["cross_entropy: labels", "\"labels\" (string)"],
+        ),
+        (
+            "metrics::agreement(zeros([1, 2, 3]), zeros([1, 4, 3]))",
+            &["2 points", "4", "same test set"],
+        ),
+        (
+            "metrics::agreement_within(zeros([1, 2, 3]))",
+            &["2 members", "members: 2"],
+        ),
+        (
+            "metrics::ensemble_accuracy(zeros([1, 2, 3]), [0, 1], #{ average: \"logit\" })",
+            &[
+                "`average`",
+                "logits, probabilities",
+                "did you mean `logits`",
+            ],
+        ),
+        (
+            "metrics::loss_deviation([1.0], [1.0, 2.0])",
+            &["1 losses and 2 reference"],
+        ),
+        (
+            "metrics::deviation_onset([0, 1.5], [0.1, 0.2])",
+            &["steps", "1.5 at index 1"],
+        ),
+        ("metrics::smooth_log_time([1, 1], [0.1, 0.2])", &["ascend"]),
+        ("mean([])", &["mean", "at least 1"]),
+        (
+            "mean([1.0, 0.0 / 0.0])",
+            &["mean", "value 1", "NaN", "summary"],
+        ),
+        ("mean([1, \"a\"])", &["mean: values", "index 1"]),
+        ("quantile([1, 2], 1.5)", &["1.5", "0..=1"]),
+        ("linear_fit([1, 1], [1, 2])", &["no slope"]),
+        ("log_log_fit([0, 1], [1, 2])", &["x[0] is 0"]),
+    ]);
+}
+
+#[test]
+fn diverged_members_are_left_out_and_counted() {
+    let found = value(
+        "let nan = 0.0 / 0.0;
+         let logits = tensor([[[1.0, 0.0]], [[nan, 0.0]], [[3.0, 0.0]]]);
+         let e = metrics::ensemble_logits(logits);
+         let a = metrics::agreement_within(logits).mean_squared_distance;
+         [e.logits.to_array(), e.count, e.excluded, a.mean, a.count, a.excluded,
+          metrics::accuracy(logits, [0])[0], metrics::accuracy(logits, [0])[1].is_nan()]",
+    );
+    assert_eq!(
+        format!("{found:?}"),
+        "[[[2.0, 0.0]], 2, 1, 2.0, 2, 4, 1.0, true]"
+    );
+    // a measure that is not defined for one output
+    let found = value(
+        "let a = metrics::agreement([[[1.0]], [[2.0]]], [[[1.0]]]).top1_agreement;
+         [a.mean.is_nan(), a.std, a.count, a.excluded]",
+    );
+    assert_eq!(format!("{found:?}"), "[true, (), 0, 2]");
+}
+
+#[test]
+fn mistakes_with_figures_name_the_setting_or_the_series() {
+    fails(&[
+        (
+            "plot::line([1, 2], #{ titel: \"a\" })",
+            &["line has no setting `titel`", "`title`"],
+        ),
+        (
+            "plot::line([1, 2, 3], [1, 2])",
+            &["line", "x has 3", "y has 2"],
+        ),
+        ("plot::line(\"loss\")", &["`y`", "\"loss\" (string)"]),
+        (
+            "plot::line([1, 2, 3], [[1, 2, 3], [4, 5, 6]])",
+            &["2 rows and 3 columns", "x has 3", "member_axis: 0"],
+        ),
+        ("plot::line([[1, 2], [3]])", &["`y`", "row 1 has 1"]),
+        (
+            "plot::line([1, 2], #{ y_scale: \"lgo\" })",
+            &["`y_scale`", "log2", "did you mean"],
+        ),
+        (
+            "plot::line([1, 2], #{ band: \"sdt\" })",
+            &["`band`", "std_error", "did you mean `std`"],
+        ),
+        (
+            "plot::line([1, 2], #{ width: 64, colour: \"blue\" })",
+            &["either `width`", "`colour`"],
+        ),
+        (
+            "plot::line([1, 2], #{ colour: \"bleu\" })",
+            &["colour", "bleu", "#rrggbb"],
+        ),
+        (
+            "plot::line([1, 2], #{ x_limits: [1] })",
+            &["`x_limits`", "[low, high]"],
+        ),
+        (
+            "plot::line([1, 2], #{ x_limits: [3, 1] })",
+            &["min 3", "max 1"],
+        ),
+        (
+            "plot::line([1, 2], #{ low: [0, 1] })",
+            &["`low` and `high`"],
+        ),
+        ("plot::lines([])", &["lines", "no series"]),
+        (
+            "plot::lines([#{ y: [1] }, #{ y: [1], lable: \"a\" }])",
+            &["series 1 has no setting `lable`", "`label`"],
+        ),
+        (
+            "plot::lines([#{ x: [1] }])",
+            &["series 0 needs the setting `y`"],
+        ),
+        (
+            "plot::lines([#{ y: [1] }, 5])",
+            &["series 1", "5 (integer)"],
+        ),
+        (
+            "plot::lines([#{ y: [0, -1] }], #{ y_scale: \"log\" })",
+            &["log"],
+        ),
+        (
+            "plot::scatter([1], [[1], [2]])",
+            &["scatter", "found a table"],
+        ),
+        (
+            "plot::heatmap([[1, 2]], #{ x_ticks: [1] })",
+            &["2", "1 x labels"],
+        ),
+        (
+            "plot::heatmap([1, 2])",
+            &["heatmap: matrix", "1 (integer) at index 0"],
+        ),
+        ("plot::heatmap(zeros([2]))", &["heatmap: matrix", "[2]"]),
+        ("plot::histogram([1, 2], #{ bins: 0 })", &["bins", "0"]),
+        (
+            "plot::histogram([1, 2], #{ bins: \"many\" })",
+            &["`bins`", "number of bins"],
+        ),
+        (
+            "plot::histogram(#{ a: [1], b: [2] }, #{ label: \"c\" })",
+            &["`label`", "single set"],
+        ),
+        (
+            "plot::histogram(#{ a: [1], b: 2 })",
+            &["samples of `b`", "2 (integer)"],
+        ),
+        (
+            "plot::panels([1])",
+            &["panels", "element 0", "figure", "1 (integer)"],
+        ),
+        ("plot::panels([])", &["panel"]),
+        (
+            "plot::line([1, 2]).save(\"../a.svg\")",
+            &["../a.svg", "output folder"],
+        ),
+        (
+            "plot::line([1, 2]).save(\"a.jpg\")",
+            &["a.jpg", ".svg or .png"],
+        ),
+    ]);
+}
+
+#[test]
+fn tables_over_members_become_a_mean_with_a_band() {
+    let by_step = "plot::line([1, 2], [[1.0, 3.0], [2.0, 6.0]], #{ band: \"min_max\" }).csv()";
+    let by_member = "plot::line([1, 2], [[1.0, 2.0], [3.0, 6.0]], #{ band: \"min_max\", member_axis: 0 }).csv()";
+    assert!(
+        text(by_step).contains("line,1,,2,1,3,"),
+        "{}",
+        text(by_step)
+    );
+    assert!(text(by_step).contains("line,2,,4,2,6,"));
+    assert_eq!(text(by_step), text(by_member));
+    let tensor =
+        "plot::line([1, 2], tensor([[1.0, 3.0], [2.0, 6.0]]), #{ band: \"min_max\" }).csv()";
+    assert_eq!(text(by_step), text(tensor));
+    let none = "plot::line([1, 2], [[1.0, 3.0], [2.0, 6.0]], #{ band: \"none\" }).csv()";
+    assert!(text(none).contains("line,1,,2,,,"), "{}", text(none));
+    let quantiles = "plot::line([[0, 1, 2, 3, 4]], #{ band: \"quantiles\" }).csv()";
+    assert!(
+        text(quantiles).contains("line,0,,2,1,3,"),
+        "{}",
+        text(quantiles)
+    );
+}
+
+#[test]
+fn histograms_by_label_are_in_numerical_order_and_share_bins() {
+    let csv = text("plot::histogram(#{ \"1024\": [1, 2], \"64\": [0, 4] }, #{ bins: 2 }).csv()");
+    let (narrow, wide) = (csv.find("64,hist").unwrap(), csv.find("1024,hist").unwrap());
+    assert!(narrow < wide, "{csv}");
+    assert_eq!(csv.matches("histogram,0,2,").count(), 2, "{csv}");
+}
+
+#[test]
+fn figures_are_written_where_they_may_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut host = host(folder.path());
+    for (name, start) in [
+        ("a/loss.svg", &b"<svg"[..]),
+        ("loss.png", b"\x89PNG"),
+        ("loss.csv", b"panel,"),
+        ("loss.json", b"{"),
+    ] {
+        let script = format!("plot::line([3, 2, 1]).save(\"{name}\")");
+        let path = host.eval_cell(&script).unwrap().into_string().unwrap();
+        assert_eq!(Path::new(&path), folder.path().join(name));
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(
+            bytes.windows(start.len()).take(200).any(|w| w == start),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn series_of_widths_share_one_map_and_a_heading() {
+    let json = text(
+        "plot::lines([64, 256].map(|w| #{ y: [1.0, 1.0 / w], width: w }), #{ y_scale: \"log\" }).json()",
+    );
+    assert!(json.contains("\"group\": \"width\""), "{json}");
+    assert!(json.contains("\"label\": \"256\""), "{json}");
+    let own = text("plot::lines([#{ y: [1, 2], width: 64, group: \"SP\" }]).json()");
+    assert!(own.contains("\"group\": \"SP\""), "{own}");
+}
