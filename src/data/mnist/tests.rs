@@ -54,6 +54,7 @@ fn message(folder: &Path) -> String {
     fashion(FileSettings::folder(folder)).unwrap_err().message
 }
 
+#[cfg(feature = "hub")]
 #[test]
 fn agrees_with_candle_datasets() {
     let folder = folder();

@@ -253,8 +253,10 @@ impl Rules<'_> {
             parts => format!("{}::{}", parts.join("::"), call.name),
         };
         if let Some(spec) = self.host.docs().options(&path) {
-            for map in &call.maps {
-                self.keys(&call.name, spec, map, findings);
+            for (place, map) in &call.maps {
+                if self.takes_settings(&path, call.arguments, *place) {
+                    self.keys(&call.name, spec, map, findings);
+                }
             }
             return;
         }
@@ -263,7 +265,7 @@ impl Rules<'_> {
             && let Some(Some(unit)) = self.unit.imports.get(module)
             && let Some((_, keys)) = unit.facts.settings.iter().find(|(f, _)| *f == call.name)
         {
-            for (key, position, _) in call.maps.iter().flat_map(|m| &m.keys) {
+            for (key, position, _) in call.maps.iter().flat_map(|(_, m)| &m.keys) {
                 if !keys.contains(key) {
                     let message = format!(
                         "{} has no setting `{key}`; it accepts {}",
@@ -275,6 +277,18 @@ impl Rules<'_> {
                 }
             }
         }
+    }
+
+    /// Whether an overload takes a map, and not any value, at this place: data may be a map too.
+    fn takes_settings(&self, path: &str, arguments: usize, place: usize) -> bool {
+        let overloads = self.host.docs().get(path).into_iter().flat_map(|f| &f.signatures);
+        let inside = |signature: &str| -> Option<Vec<String>> {
+            let (_, rest) = signature.split_once('(')?;
+            let (inside, _) = rest.split_once(')')?;
+            Some(inside.split(',').map(|p| p.trim().to_string()).collect())
+        };
+        let mut same = overloads.filter_map(|s| inside(s)).filter(|p| p.len() == arguments).peekable();
+        same.peek().is_none() || same.any(|p| p[place].to_lowercase().ends_with(": map"))
     }
 
     fn keys(&self, function: &str, spec: &OptionsSpec, map: &Literal, findings: &mut Vec<Report>) {

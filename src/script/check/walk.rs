@@ -20,8 +20,8 @@ pub(super) struct Call {
     pub arguments: usize,
     pub method: bool,
     pub position: Position,
-    /// The map literals among the arguments.
-    pub maps: Vec<Literal>,
+    /// The map literals among the arguments, with their places.
+    pub maps: Vec<(usize, Literal)>,
     /// The first argument, if it is a string written out.
     pub text: Option<String>,
 }
@@ -104,7 +104,8 @@ impl Facts {
         if call.op_token.is_some() {
             return;
         }
-        let maps: Vec<Literal> = call.args.iter().filter_map(literal).collect();
+        let maps = call.args.iter().enumerate();
+        let maps = maps.filter_map(|(i, arg)| Some((i, literal(arg)?))).collect();
         let text = match call.args.first() {
             Some(Expr::StringConstant(text, _)) => Some(text.to_string()),
             _ => None,

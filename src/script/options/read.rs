@@ -238,7 +238,11 @@ impl Values {
             "f64" => "float".into(),
             "()" => "nothing".into(),
             "Fn" => "function".into(),
-            other => other.rsplit("::").next().unwrap_or(other).to_lowercase(),
+            other => {
+                let name = other.rsplit("::").next().unwrap_or(other);
+                // our wrappers: `TensorValue` is a tensor
+                name.strip_suffix("Value").unwrap_or(name).to_lowercase()
+            }
         }
     }
 
