@@ -39,7 +39,7 @@ impl Prompt {
         let mut session = Session::spawn(command).unwrap();
         session.set_expect_timeout(Some(Duration::from_secs(60)));
         let mut prompt = Self { session };
-        prompt.sees("widthwise 0.1.0");
+        prompt.sees(concat!("widthwise ", env!("CARGO_PKG_VERSION")));
         prompt.sees("> ");
         prompt
     }

@@ -315,7 +315,7 @@ mod tests {
     fn times_read_well() {
         assert_eq!(duration(2.5e-5), "25 µs");
         assert_eq!(duration(0.0215), "21.5 ms");
-        assert_eq!(duration(3.14159), "3.14 s");
+        assert_eq!(duration(2.25), "2.25 s");
         assert_eq!(duration(125.0), "2 min 5 s");
     }
 }

@@ -69,7 +69,7 @@ fn members_of_values_and_modules() {
         ("record.losses.pus|", vec!["record.losses.push("]),
         ("word.to_up|", vec!["word.to_upper()"]),
         ("\"abc\".to_up|", vec!["\"abc\".to_upper()"]),
-        ("(rate).flo|", vec!["(rate).floor"]),
+        ("(rate).flo|", vec!["(rate).floor()"]),
         ("s.wid|", vec!["s.widths"]),
         ("s.to_m|", vec!["s.to_map()"]),
         ("new_study(#{}).to_m|", vec!["new_study(#{}).to_map()"]),
