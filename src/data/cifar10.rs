@@ -327,10 +327,6 @@ mod tests {
                 ),
             ),
             (
-                FileSettings::default(),
-                "`folder` of cifar10 must be the folder with its files, got nothing".to_string(),
-            ),
-            (
                 FileSettings {
                     epochs: Some(0),
                     ..base.clone()
@@ -347,5 +343,16 @@ mod tests {
         ] {
             assert_eq!(Cifar10::new(settings).unwrap_err().message, message);
         }
+    }
+
+    #[cfg(not(feature = "hub"))]
+    #[test]
+    fn without_a_folder_the_error_says_what_to_do() {
+        let error = Cifar10::new(FileSettings::default()).unwrap_err();
+        assert_eq!(
+            error.message,
+            "cifar10 needs the folder with its files; this build does not download"
+        );
+        assert!(error.help.is_some_and(|h| h.contains("--features hub")));
     }
 }

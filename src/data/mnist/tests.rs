@@ -1,8 +1,6 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use candle_core::DType;
-
 use super::super::describe;
 use super::super::testing::{bits, check_promises};
 use super::*;
@@ -72,7 +70,7 @@ fn agrees_with_candle_datasets() {
         for (ours, theirs) in batch.0.iter().zip(images) {
             assert!((f32::from_bits(*ours) - theirs).abs() < 1e-7);
         }
-        let labels = labels.to_dtype(DType::U32).unwrap();
+        let labels = labels.to_dtype(candle_core::DType::U32).unwrap();
         assert_eq!(batch.1, labels.to_vec1::<u32>().unwrap());
     };
     check(

@@ -281,13 +281,21 @@ impl Rules<'_> {
 
     /// Whether an overload takes a map, and not any value, at this place: data may be a map too.
     fn takes_settings(&self, path: &str, arguments: usize, place: usize) -> bool {
-        let overloads = self.host.docs().get(path).into_iter().flat_map(|f| &f.signatures);
+        let overloads = self
+            .host
+            .docs()
+            .get(path)
+            .into_iter()
+            .flat_map(|f| &f.signatures);
         let inside = |signature: &str| -> Option<Vec<String>> {
             let (_, rest) = signature.split_once('(')?;
             let (inside, _) = rest.split_once(')')?;
             Some(inside.split(',').map(|p| p.trim().to_string()).collect())
         };
-        let mut same = overloads.filter_map(|s| inside(s)).filter(|p| p.len() == arguments).peekable();
+        let mut same = overloads
+            .filter_map(|s| inside(s))
+            .filter(|p| p.len() == arguments)
+            .peekable();
         same.peek().is_none() || same.any(|p| p[place].to_lowercase().ends_with(": map"))
     }
 

@@ -105,7 +105,9 @@ impl Facts {
             return;
         }
         let maps = call.args.iter().enumerate();
-        let maps = maps.filter_map(|(i, arg)| Some((i, literal(arg)?))).collect();
+        let maps = maps
+            .filter_map(|(i, arg)| Some((i, literal(arg)?)))
+            .collect();
         let text = match call.args.first() {
             Some(Expr::StringConstant(text, _)) => Some(text.to_string()),
             _ => None,
