@@ -12,7 +12,7 @@ use crate::data::{
     Cifar10, FileSettings, Mnist, MnistKind, SparseParity, SparseParitySettings, Stream,
     SyntheticImages, SyntheticImagesSettings, Teacher, TeacherSettings,
 };
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::nn::layers::Activation;
 use crate::options;
 use crate::script::options::NON_NEGATIVE;
