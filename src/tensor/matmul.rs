@@ -65,6 +65,18 @@ fn blocks(m: usize, n: usize, k: usize) -> (bool, usize) {
 /// A pointer that tasks may share because each writes its own block.
 #[derive(Clone, Copy)]
 struct Shared<T>(*mut T);
+
+impl<T> Shared<T> {
+    /// The address `offset` numbers on.
+    ///
+    /// # Safety
+    /// It must lie inside the slice that the pointer came from.
+    unsafe fn at(self, offset: usize) -> *mut T {
+        // SAFETY: the caller keeps to the slice.
+        unsafe { self.0.add(offset) }
+    }
+}
+
 // SAFETY: tasks write disjoint blocks of the destination, see `matmul`.
 unsafe impl<T> Send for Shared<T> {}
 // SAFETY: as above.
@@ -97,7 +109,6 @@ pub fn matmul<T: Elem>(
     let per_product = if by_rows { m } else { n }.div_ceil(size);
     let out = Shared(dst.as_mut_ptr());
     let task = |index: usize| {
-        let out = out;
         let (member, block) = (index / per_product, index % per_product);
         let (r0, c0) = if by_rows {
             (block * size, 0)
@@ -116,7 +127,7 @@ pub fn matmul<T: Elem>(
                 rows,
                 cols,
                 k,
-                out.0.add(member * m * n + r0 * n + c0),
+                out.at(member * m * n + r0 * n + c0),
                 1,
                 n as isize,
                 false,

@@ -128,9 +128,11 @@ fn readable(ctx: &NativeCallContext, folder: &str) -> RhaiResultOf<PathBuf> {
     if folder.is_empty() {
         return Ok(PathBuf::new());
     }
-    session(ctx)
-        .and_then(|s| s.input_path(folder))
-        .or_raise(ctx)
+    match session(ctx).and_then(|s| s.input_path(folder)) {
+        // the stream's own message says which files it wants
+        Err(error) if error.kind == ErrorKind::Data => Ok(folder.into()),
+        found => found.or_raise(ctx),
+    }
 }
 
 fn stream<S: Stream + 'static>(
