@@ -281,3 +281,36 @@ fn misfits_are_errors_that_name_both_sides() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_model_keeps_its_sizes_and_values_once_it_has_met_a_stream() -> Result<()> {
+    let network = mlp(Mlp {
+        width: 16,
+        ..Mlp::default()
+    });
+    let model = Model::new(network, Arc::new(Sp::default()), ModelSettings::default())?;
+    let model = Arc::new(RwLock::new(model));
+    let teacher: Arc<dyn Stream> = Arc::new(Teacher::new(TeacherSettings::default())?);
+    let plain = TrainerSettings::default;
+    let mut first = Trainer::new(model.clone(), sgd(0.1.into()), teacher.clone(), plain())?;
+    first.run(3, &mut NoHooks)?;
+    let values = || to_f64(&model.read().unwrap().params()[0].value);
+    let trained = values()?;
+    let error = Trainer::new(model.clone(), sgd(0.1.into()), images(), plain()).unwrap_err();
+    assert!(
+        error.message.contains("[32]") && error.message.contains("[3, 32, 32]"),
+        "{error}"
+    );
+    assert_eq!(
+        values()?,
+        trained,
+        "a failed trainer leaves the model as it was"
+    );
+    Trainer::new(model.clone(), sgd(0.1.into()), teacher, plain())?;
+    assert_eq!(
+        values()?,
+        trained,
+        "a second trainer goes on from the trained values"
+    );
+    Ok(())
+}

@@ -85,7 +85,7 @@ impl fmt::Display for Explanation {
             "init std",
             "multiplier",
             lr,
-            "weight decay ×",
+            "wd factor",
             "follows",
         ];
         let mut lines = vec![heads.map(str::to_string)];

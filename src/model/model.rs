@@ -64,6 +64,8 @@ pub struct Model {
     nodes: Vec<Node>,
     params: Vec<Parameter>,
     eval: Option<Plan>,
+    /// Whether a stream has been met: sizes then stay, since training may have begun.
+    fitted: bool,
 }
 
 impl Model {
@@ -143,50 +145,70 @@ impl Model {
             nodes,
             params,
             eval: None,
+            fitted: false,
         })
     }
 
     /// Fits the model to a stream's input shape and number of outputs. What the network leaves to
-    /// the stream is taken from it, and the parameters are made afresh for the new sizes (they
-    /// depend on seed and path alone).
+    /// the stream is taken from the first stream, and the parameters are made afresh for the new
+    /// sizes (they depend on seed and path alone); later streams must have the same sizes.
     ///
     /// # Errors
-    /// If the network says otherwise: both shapes.
+    /// If the network or an earlier stream says otherwise: both shapes. The model is then unchanged.
     pub fn fit(&mut self, input: &[usize], outputs: usize) -> Result<()> {
         let count = |shape: &[usize]| shape.iter().product::<usize>();
-        if self
-            .network
-            .input
-            .as_deref()
-            .is_some_and(|own| count(own) != count(input))
-        {
+        let given = self.network.input.is_some();
+        if (given || self.fitted) && count(&self.input) != count(input) {
+            let why = if given { "takes" } else { "was made for" };
             return Err(Error::shape(format!(
-                "{} takes inputs of shape {:?}, but the stream gives {input:?}",
+                "the {} {why} inputs of shape {:?}, but the stream gives {input:?}",
                 self.network.name, self.input
             ))
-            .with_help("leave the network's inputs to the stream, or give the same number"));
+            .with_help(if given {
+                "leave the network's inputs to the stream, or give the same number"
+            } else {
+                "make a new model with init for this stream"
+            }));
         }
-        let free = self.network.input.is_none();
-        let new_input = if free {
-            input.to_vec()
-        } else {
-            self.input.clone()
-        };
-        if new_input != self.input || self.sizes.outputs != outputs {
-            let outputs = self.network.outputs.unwrap_or(outputs);
-            *self = Self::build(
+        let own_outputs = self.network.outputs.unwrap_or(self.sizes.outputs);
+        if (self.network.outputs.is_some() || self.fitted) && own_outputs != outputs {
+            return Err(Error::shape(format!(
+                "the {} has {own_outputs} outputs, but the stream's targets need {outputs}",
+                self.network.name
+            )));
+        }
+        if !self.fitted {
+            let new_input = if given {
+                self.input.clone()
+            } else {
+                input.to_vec()
+            };
+            let mut made = Self::build(
                 self.network.clone(),
                 self.parametrization.clone(),
                 self.settings.clone(),
                 new_input,
                 outputs,
             )?;
-        }
-        if self.sizes.outputs != outputs {
-            return Err(Error::shape(format!(
-                "{} has {} outputs, but the stream's targets need {outputs}",
-                self.network.name, self.sizes.outputs
-            )));
+            if made.sizes.outputs != outputs {
+                return Err(Error::shape(format!(
+                    "the {} has {} outputs, but the stream's targets need {outputs}",
+                    self.network.name, made.sizes.outputs
+                )));
+            }
+            let same = |a: &Parameter, b: &Parameter| a.info == b.info;
+            if made.params.len() == self.params.len()
+                && made
+                    .params
+                    .iter()
+                    .zip(&self.params)
+                    .all(|(a, b)| same(a, b))
+            {
+                // nothing was open: values set by hand stay
+                std::mem::swap(&mut made.params, &mut self.params);
+            }
+            made.fitted = true;
+            *self = made;
         }
         Ok(())
     }
@@ -304,10 +326,14 @@ impl Model {
         let dims = [&[points], self.input.as_slice()].concat();
         if inputs.elem_count() != dims.iter().product::<usize>() {
             return Err(Error::shape(format!(
-                "{} takes inputs of shape {:?}, got {:?}",
+                "the {} takes inputs of shape [points, {}], got {:?}",
                 self.network.name,
-                self.input,
-                inputs.dims().get(1..).unwrap_or_default()
+                self.input
+                    .iter()
+                    .map(usize::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                inputs.dims()
             )));
         }
         Ok(inputs.reshape(dims)?)

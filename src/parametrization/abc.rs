@@ -69,7 +69,7 @@ impl Parametrization for Abc {
                     b: 0.0,
                     c: 0.0,
                 },
-                "abc: no dimension grows",
+                "nothing grows",
             ),
         };
         Scales {

@@ -66,8 +66,8 @@ impl Parametrization for MeanField {
             weight_decay: 1.0,
             eps: 1.0,
             source: match optimizer {
-                OptimizerFamily::Sgd => "mean field, 2410.04642: lr γ₀² N",
-                OptimizerFamily::Adam => "mean field, 2410.04642 and TP-V Table 9: Adam",
+                OptimizerFamily::Sgd => "2410.04642",
+                OptimizerFamily::Adam => "2410.04642, TP-V",
             },
         }
     }

@@ -83,27 +83,17 @@ impl Parametrization for Mup {
             Role::InputLike => self.input_mult,
             _ => 1.0,
         };
-        let (lr, source) = match (optimizer, param.role) {
-            (OptimizerFamily::Sgd, Role::InputLike) => (m_out, "TP-V Table 8, input weights, SGD"),
-            (OptimizerFamily::Sgd, Role::VectorLike) => (m_out, "TP-V Table 8, biases, SGD"),
-            (OptimizerFamily::Sgd, Role::OutputLike) => (m_in, "TP-V Table 8, output weights, SGD"),
-            (OptimizerFamily::Sgd, Role::Hidden) => {
-                (m_out / m_in, "TP-V Table 8, hidden weights, SGD")
-            }
-            (OptimizerFamily::Adam, Role::Hidden) => {
-                (1.0 / m_in, "TP-V Table 8, hidden weights, Adam")
-            }
-            (OptimizerFamily::Adam, Role::InputLike) => (1.0, "TP-V Table 8, input weights, Adam"),
-            (OptimizerFamily::Adam, Role::VectorLike) => (1.0, "TP-V Table 8, biases, Adam"),
-            (OptimizerFamily::Adam, Role::OutputLike) => {
-                (1.0, "TP-V Table 8, output weights, Adam")
-            }
-            (_, Role::Fixed) => (1.0, "TP-V: no dimension grows"),
+        let lr = match (optimizer, param.role) {
+            (_, Role::Fixed) => 1.0,
+            (OptimizerFamily::Sgd, Role::InputLike | Role::VectorLike) => m_out,
+            (OptimizerFamily::Sgd, Role::OutputLike) => m_in,
+            (OptimizerFamily::Sgd, Role::Hidden) => m_out / m_in,
+            (OptimizerFamily::Adam, Role::Hidden) => 1.0 / m_in,
+            (OptimizerFamily::Adam, _) => 1.0,
         };
         let eps = match (self.scale_eps, param.role) {
-            (true, Role::Hidden) => 1.0 / m_in,
+            (true, Role::Hidden | Role::OutputLike) => 1.0 / m_in,
             (true, Role::InputLike | Role::VectorLike) => 1.0 / m_out,
-            (true, Role::OutputLike) => 1.0 / m_in,
             _ => 1.0,
         };
         Scales {
@@ -115,7 +105,10 @@ impl Parametrization for Mup {
                 WeightDecayRule::Coupled => 1.0,
             },
             eps,
-            source,
+            source: match param.role {
+                Role::Fixed => "nothing grows",
+                _ => "TP-V Table 8",
+            },
         }
     }
 

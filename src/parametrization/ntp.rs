@@ -51,7 +51,7 @@ impl Parametrization for Ntp {
             lr: 1.0,
             weight_decay: 1.0,
             eps: 1.0,
-            source: "NTP, abc row (1/2, 0, 0), 2011.14522",
+            source: "2011.14522, NTP",
         }
     }
 

@@ -39,9 +39,9 @@ impl Parametrization for Sp {
             weight_decay: 1.0,
             eps: 1.0,
             source: match self.init {
-                Initializer::Pytorch => "PyTorch nn.Linear defaults",
-                Initializer::LecunNormal => "SP, abc row (0, 1/2, 0), 2011.14522",
-                Initializer::KaimingNormal => "He et al. 2015, 1502.01852",
+                Initializer::Pytorch => "PyTorch defaults",
+                Initializer::LecunNormal => "2011.14522, SP",
+                Initializer::KaimingNormal => "1502.01852",
             },
         }
     }

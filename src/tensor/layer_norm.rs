@@ -161,9 +161,9 @@ mod tests {
         let y = Tensor::zeros((2, 2, 4), candle_core::DType::F64, &cpu)?;
         forward(&y, &x, (&gain, 1.0), (&bias, 1.0), 0.0)?;
         let y = y.to_vec3::<f64>()?;
-        for row in 0..2 {
-            assert!(y[0][row].iter().sum::<f64>().abs() < 1e-12);
-            for (one, two) in y[0][row].iter().zip(&y[1][row]) {
+        for (first, second) in y[0].iter().zip(&y[1]) {
+            assert!(first.iter().sum::<f64>().abs() < 1e-12);
+            for (one, two) in first.iter().zip(second) {
                 assert!((2.0 * one + 1.0 - two).abs() < 1e-12);
             }
         }

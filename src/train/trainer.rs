@@ -177,9 +177,9 @@ impl Trainer {
             ))
             .with_help("use loss: \"mse\" with this stream"));
         }
+        optimizer.check(read(&model).members())?;
         write(&model).fit(stream.input_shape(), stream.targets().outputs())?;
         let guard = read(&model);
-        optimizer.check(guard.members())?;
         let plan = guard.plan(settings.batch, true)?;
         let zeros = |t: &Tensor| t.zeros_like();
         let values = || guard.params().iter().map(|p| &p.value);

@@ -84,7 +84,11 @@ fn build(network: Network, rule: &Rule, o: InitOptions) -> crate::error::Result<
     Ok(ModelValue(Arc::new(RwLock::new(model))))
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps what it has checked"
+)]
 #[export_module]
 mod functions {
     use super::*;

@@ -122,7 +122,11 @@ fn plain(layer: impl Layer + 'static) -> LayerValue {
     LayerValue(Node::layer("", layer))
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps what it has checked"
+)]
 #[export_module]
 mod functions {
     use super::*;

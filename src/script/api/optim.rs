@@ -102,7 +102,11 @@ pub fn register(registry: &mut Registry) {
     registry.module("schedule", rhai::exported_module!(schedules));
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps what it has checked"
+)]
 #[export_module]
 mod functions {
     use super::*;
@@ -214,7 +218,11 @@ mod functions {
     }
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps what it has checked"
+)]
 #[export_module]
 mod schedules {
     use super::*;

@@ -102,7 +102,11 @@ pub fn register(registry: &mut Registry) {
     registry.global(rhai::exported_module!(functions));
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps what it has checked"
+)]
 #[export_module]
 mod functions {
     use super::*;

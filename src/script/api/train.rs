@@ -314,7 +314,11 @@ fn numbers(values: &[f64]) -> Array {
     values.iter().map(|&v| v.into()).collect()
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps what it has checked"
+)]
 #[export_module]
 mod functions {
     use super::*;
@@ -598,7 +602,11 @@ mod functions {
     }
 }
 
-#[allow(missing_docs, reason = "the comments are the script reference")]
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the comments are the script reference; the macro unwraps what it has checked"
+)]
 #[export_module]
 mod records {
     use super::*;
