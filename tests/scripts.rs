@@ -1,0 +1,184 @@
+//! The repository's scripts, run through the binary in small settings.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(script: &str, arguments: &[&str], out: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_widthwise"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["run", script, "--out"])
+        .arg(out)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn done(output: &Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A folder that does not exist yet, in one that goes away with the guard.
+fn fresh() -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    (folder, out)
+}
+
+#[test]
+fn a_small_study_prints_what_it_did_before() {
+    let (_guard, out) = fresh();
+    let printed = done(&run("tests/scripts/study.rhai", &[], &out));
+    let expected = include_str!("scripts/study.out");
+    assert_eq!(printed.trim(), expected.trim(), "found:\n{printed}");
+    let table = std::fs::read_to_string(out.join("small-table.csv")).unwrap();
+    assert_eq!(
+        table.lines().count(),
+        5,
+        "a heading and a row for each rule and width"
+    );
+    for name in ["mup-8", "mup-16", "sp-8", "sp-16"] {
+        let record = std::fs::read_to_string(out.join(format!("{name}.jsonl"))).unwrap();
+        let lines: Vec<serde_json::Value> = record
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
+        assert_eq!(lines[0]["type"], "run");
+        assert_eq!(lines.iter().filter(|l| l["type"] == "train").count(), 30);
+        assert_eq!(lines.last().unwrap()["status"], "done");
+    }
+    assert!(out.join("run.json").is_file() && out.join("script.rhai").is_file());
+    let svg = std::fs::read_to_string(out.join("loss.svg")).unwrap();
+    assert!(svg.contains("test loss") && svg.contains("mup"));
+}
+
+#[test]
+fn one_and_two_threads_write_the_same_record() {
+    let records: Vec<String> = ["1", "2"]
+        .iter()
+        .map(|threads| {
+            let (_guard, out) = fresh();
+            let status = Command::new(env!("CARGO_BIN_EXE_widthwise"))
+                .current_dir(env!("CARGO_MANIFEST_DIR"))
+                .env("RAYON_NUM_THREADS", threads)
+                .args(["run", "tests/scripts/study.rhai", "--out"])
+                .arg(&out)
+                .output()
+                .unwrap();
+            done(&status);
+            let text = std::fs::read_to_string(out.join("small.csv")).unwrap();
+            assert!(text.lines().count() > 100);
+            text
+        })
+        .collect();
+    assert_eq!(records[0], records[1]);
+}
+
+#[test]
+fn the_quickstart_writes_its_table_figures_and_data() {
+    let (_guard, out) = fresh();
+    let small = [
+        "--set",
+        "widths=8,16",
+        "--set",
+        "steps=6",
+        "--set",
+        "members=2",
+    ];
+    let printed = done(&run("scripts/quickstart.rhai", &small, &out));
+    assert!(
+        printed.contains("parametrization") && printed.contains("mup: loss curves"),
+        "{printed}"
+    );
+    for file in [
+        "loss.svg",
+        "loss.png",
+        "agreement.svg",
+        "agreement.png",
+        "study.csv",
+        "study.json",
+    ] {
+        assert!(out.join(file).metadata().unwrap().len() > 100, "{file}");
+    }
+}
+
+#[test]
+fn the_tour_runs() {
+    let (_guard, out) = fresh();
+    let printed = done(&run("scripts/tour.rhai", &[], &out));
+    for words in [
+        "3.1.weight",
+        "endless, 3×32×32",
+        "predict the same class",
+        "mlp has no setting `widht`",
+    ] {
+        assert!(
+            printed.contains(words),
+            "`{words}` is missing in\n{printed}"
+        );
+    }
+}
+
+/// The four idx files with a few random-looking images, gzipped.
+fn fashion_mnist(folder: &Path) {
+    let write = |name: &str, head: &[u32], bytes: Vec<u8>| {
+        let file = std::fs::File::create(folder.join(format!("{name}.gz"))).unwrap();
+        let mut gz = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        for word in head {
+            gz.write_all(&word.to_be_bytes()).unwrap();
+        }
+        gz.write_all(&bytes).unwrap();
+        gz.finish().unwrap();
+    };
+    for (part, count) in [("train", 64u32), ("t10k", 32)] {
+        let pixels = (0..count * 784).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8);
+        write(
+            &format!("{part}-images-idx3-ubyte"),
+            &[0x803, count, 28, 28],
+            pixels.collect(),
+        );
+        let labels = (0..count).map(|i| (i % 10) as u8).collect();
+        write(
+            &format!("{part}-labels-idx1-ubyte"),
+            &[0x801, count],
+            labels,
+        );
+    }
+}
+
+#[test]
+fn the_fashion_script_reads_a_folder_and_says_what_is_missing() {
+    let (guard, out) = fresh();
+    let data = guard.path().join("fashion");
+    std::fs::create_dir(&data).unwrap();
+    let set = format!("data={}", data.display());
+    let empty = run("scripts/fashion_widths.rhai", &["--set", &set], &out);
+    assert_eq!(empty.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&empty.stderr).to_string();
+    assert!(message.contains("train-images-idx3-ubyte"), "{message}");
+    fashion_mnist(&data);
+    let small = [
+        "--set",
+        &set,
+        "--set",
+        "widths=8,16",
+        "--set",
+        "members=2",
+        "--set",
+        "steps=3",
+        "--set",
+        "batch=16",
+        "--force",
+    ];
+    let printed = done(&run("scripts/fashion_widths.rhai", &small, &out));
+    assert!(printed.contains("sp"), "{printed}");
+    let truncated = data.join("train-labels-idx1-ubyte.gz");
+    let bytes = std::fs::read(&truncated).unwrap();
+    std::fs::write(&truncated, &bytes[..bytes.len() / 2]).unwrap();
+    let broken = run("scripts/fashion_widths.rhai", &small, &out);
+    assert_eq!(broken.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&broken.stderr).to_string();
+    assert!(message.contains("train-labels-idx1-ubyte.gz"), "{message}");
+}
