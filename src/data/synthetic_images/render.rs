@@ -74,12 +74,6 @@ fn wave(t: f32) -> f32 {
     8.0 * f * (1.0 - 2.0 * f.abs())
 }
 
-/// A normalised value of the first channel's constants (all three are the same) as a byte.
-#[cfg(test)]
-pub fn byte(value: f32) -> u8 {
-    ((value * STD[0] + MEAN[0]) * 255.0).round() as u8
-}
-
 /// Draws an image of `class` into `out` (3 × 32 × 32, normalised).
 pub fn render(class: usize, difficulty: &Difficulty, rng: &mut Rng, out: &mut [f32]) {
     match class {
