@@ -16,7 +16,7 @@ fn check(name: &str, outputs: &Tensor, found: usize, wanted: usize) -> Result<()
     )))
 }
 
-/// Cross-entropy −log softmax(outputs)[class] of each member, mean over the batch, for `outputs
+/// Cross-entropy, −log of the softmax at the class, of each member, mean over the batch, for `outputs
 /// [members, batch, classes]`; with `gradient` (same shape) also the gradient of each member's
 /// loss. Sums are taken in f64 in row order.
 ///

@@ -12,7 +12,7 @@ use crate::tensor::loss;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
-    /// −log softmax(logits)[class].
+    /// −log of the softmax at the class.
     CrossEntropy,
     /// Squared error, mean over outputs as PyTorch's `MSELoss`; classes become one-hot targets.
     Mse,
