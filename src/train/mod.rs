@@ -4,6 +4,7 @@ mod clip;
 mod loss;
 mod progress;
 mod record;
+mod settings;
 mod trainer;
 mod when;
 
@@ -11,5 +12,6 @@ pub use clip::Clip;
 pub use loss::Loss;
 pub use progress::{Progress, Reporter};
 pub use record::{Divergence, Record, Series};
-pub use trainer::{Hooks, NoHooks, Probe, RunEnd, Trainer, TrainerSettings};
+pub use settings::{Hooks, NoHooks, Probe, RunEnd, TrainerSettings};
+pub use trainer::Trainer;
 pub use when::When;

@@ -4,121 +4,24 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
 use candle_core::Tensor;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::progress::Progress;
-use super::{Clip, Divergence, Loss, Record, When};
+use super::settings::{Hooks, Probe, RunEnd, TrainerSettings};
+use super::{Divergence, Loss, Record};
 use crate::data::{Batch, Labels, Stream};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::metrics::{Average, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse};
 use crate::model::{Model, SharedModel};
 use crate::nn::Plan;
-use crate::optim::{Optimizer, Schedule, Update};
+use crate::optim::{Optimizer, Update};
 use crate::parametrization::Scales;
 use crate::tensor::elementwise::squared_norms;
 
 /// Updates after which a parameter that never had a gradient is named. More than one, because a
 /// readout that starts at zero rightly gives the layers below none at first.
 const GRADIENT_CHECK: u64 = 3;
-
-/// Something measured during training at chosen steps.
-#[derive(Debug, Clone, Serialize)]
-pub enum Probe {
-    /// Loss and accuracy of each member and of the ensemble (mean of outputs) on the test set, and
-    /// if wanted the outputs themselves.
-    Test {
-        /// At which steps.
-        when: When,
-        /// Whether [`Record::predictions`] keeps the outputs.
-        keep: bool,
-    },
-    /// Measured by the caller's [`Hooks::probe`].
-    Custom {
-        /// Name in the record.
-        name: String,
-        /// At which steps.
-        when: When,
-    },
-}
-
-/// How a trainer trains.
-#[derive(Debug, Clone, Serialize)]
-pub struct TrainerSettings {
-    /// Loss; `None` is the usual one for the stream's targets.
-    pub loss: Option<Loss>,
-    /// Examples per step.
-    pub batch: usize,
-    /// Learning-rate schedule.
-    pub schedule: Schedule,
-    /// Gradient clipping.
-    pub clip: Clip,
-    /// Probes.
-    pub probes: Vec<Probe>,
-    /// Test examples used by probes; `None` for all.
-    pub test_points: Option<usize>,
-}
-
-impl Default for TrainerSettings {
-    fn default() -> Self {
-        Self {
-            loss: None,
-            batch: 128,
-            schedule: Schedule::Constant,
-            clip: Clip::None,
-            probes: Vec::new(),
-            test_points: None,
-        }
-    }
-}
-
-/// What the caller of the training loop contributes to it.
-pub trait Hooks {
-    /// The factor of the learning rate at a step, for [`Schedule::Custom`].
-    ///
-    /// # Errors
-    /// Stops the run.
-    fn lr_factor(&mut self, step: u64) -> Result<f64>;
-
-    /// The value of a [`Probe::Custom`].
-    ///
-    /// # Errors
-    /// Stops the run.
-    fn probe(&mut self, name: &str, step: u64, model: &SharedModel) -> Result<Value>;
-
-    /// Called after every step.
-    fn progress(&mut self, progress: Progress);
-
-    /// Something that the user should know and that does not stop the run.
-    fn warn(&mut self, message: &str);
-}
-
-/// Hooks that do nothing, for trainers without custom parts.
-#[derive(Debug, Clone, Copy)]
-pub struct NoHooks;
-
-impl Hooks for NoHooks {
-    fn lr_factor(&mut self, _step: u64) -> Result<f64> {
-        Ok(1.0)
-    }
-    fn probe(&mut self, _name: &str, _step: u64, _model: &SharedModel) -> Result<Value> {
-        Ok(Value::Null)
-    }
-    fn progress(&mut self, _progress: Progress) {}
-    fn warn(&mut self, _message: &str) {}
-}
-
-/// Why a run of steps ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunEnd {
-    /// All steps were done.
-    Done,
-    /// The user asked to stop; everything up to the last step is kept.
-    Interrupted,
-    /// No member is left that has not diverged.
-    AllDiverged,
-}
 
 /// A model, an optimizer and a stream.
 pub struct Trainer {

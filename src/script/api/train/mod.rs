@@ -1,0 +1,154 @@
+//! Trainers and their records.
+
+mod functions;
+mod probes;
+mod records;
+mod running;
+mod settings;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use rhai::NativeCallContext;
+
+use super::Registry;
+use super::data::StreamValue;
+use super::model::ModelValue;
+use super::optim::OptimizerValue;
+use crate::error::{Error, Result};
+use crate::optim::Schedule;
+use crate::script::{RhaiResultOf, Session, StoredFn, raise, session};
+use crate::train::{Clip, Probe, Trainer, TrainerSettings, When};
+use settings::{ProbeValue, ScheduleSetting, TrainerOptions};
+
+/// A trainer with the script functions that it calls.
+struct Training {
+    trainer: Trainer,
+    name: String,
+    schedule: Option<StoredFn>,
+    probes: Vec<(String, StoredFn)>,
+    show_progress: bool,
+}
+
+/// A trainer as scripts hold it: copies are the same trainer.
+#[derive(Clone)]
+pub struct TrainerValue(Arc<Mutex<Training>>);
+
+/// The record of a trainer, as it stands when it is looked at.
+#[derive(Clone)]
+pub struct RecordValue(Arc<Mutex<Training>>);
+
+/// Registers trainers and records.
+pub fn register(registry: &mut Registry) {
+    registry.name_type::<TrainerValue>("Trainer");
+    registry.name_type::<RecordValue>("Record");
+    registry.name_type::<ProbeValue>("Probe");
+    registry.name_type::<When>("When");
+    registry.options(TrainerOptions::spec());
+    registry.global(rhai::exported_module!(functions::functions));
+    registry.global(rhai::exported_module!(probes::probes));
+    registry.global(rhai::exported_module!(records::records));
+}
+
+/// The trainer, unless it is taking steps at this moment (a probe that asks its own trainer).
+fn lock<'a>(
+    ctx: &NativeCallContext,
+    training: &'a Mutex<Training>,
+) -> RhaiResultOf<MutexGuard<'a, Training>> {
+    match training.try_lock() {
+        Ok(guard) => Ok(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => Err(raise(
+            ctx,
+            Error::other("the trainer is taking steps just now").with_help(
+                "a probe can use its arguments, the model and the step, but not its trainer",
+            ),
+        )),
+    }
+}
+
+/// The file of a new record in a run's output folder: `NAME.jsonl`, or `NAME-2.jsonl` … if that one
+/// is taken. With `--force`, files of an earlier run are replaced.
+fn record_path(session: &Session, name: &str) -> Result<PathBuf> {
+    static WRITTEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    for number in 1.. {
+        let suffix = if number == 1 {
+            String::new()
+        } else {
+            format!("-{number}")
+        };
+        let path = session.output_path(format!("{name}{suffix}.jsonl"))?;
+        let old = path.exists();
+        if (old && !session.settings.force) || !written.insert(path.clone()) {
+            continue;
+        }
+        if old {
+            std::fs::remove_file(&path).map_err(|e| Error::io(&path, &e))?;
+        }
+        return Ok(path);
+    }
+    Err(Error::other("no free name for the record"))
+}
+
+fn make(
+    ctx: &NativeCallContext,
+    model: &ModelValue,
+    optimizer: &OptimizerValue,
+    stream: &StreamValue,
+    o: TrainerOptions,
+) -> Result<TrainerValue> {
+    let clip = match (o.clip_norm, o.clip_value) {
+        (Some(_), Some(_)) => {
+            return Err(Error::setting(
+                "trainer: give either clip_norm or clip_value",
+            ));
+        }
+        (Some(limit), None) => Clip::Norm(limit),
+        (None, Some(limit)) => Clip::Value(limit),
+        (None, None) => Clip::None,
+    };
+    let (schedule, function) = match o.schedule {
+        ScheduleSetting::Fixed(schedule) => (schedule, None),
+        ScheduleSetting::Function(f) => (Schedule::Custom, Some(StoredFn::new(ctx, f)?)),
+    };
+    let mut probes: Vec<Probe> = Vec::new();
+    probes.extend(o.test.map(|when| Probe::Test {
+        when,
+        keep: o.keep_predictions,
+    }));
+    probes.extend(o.probes.iter().map(|p| Probe::Custom {
+        name: p.name.clone(),
+        when: p.when.clone(),
+    }));
+    let settings = TrainerSettings {
+        loss: o.loss,
+        batch: o.batch,
+        schedule,
+        clip,
+        probes,
+        test_points: o.test_points,
+    };
+    let mut trainer = Trainer::new(
+        model.0.clone(),
+        optimizer.0.clone(),
+        stream.0.clone(),
+        settings,
+    )?;
+    let session = session(ctx)?;
+    let name = o.name.clone().unwrap_or_else(|| "train".into());
+    // at the prompt a record goes to a file only if it was given a name
+    if session.script().is_some() || o.name.is_some() {
+        let path = record_path(&session, &name)?;
+        trainer.record_mut().write_to(&path)?;
+    }
+    let probes = o.probes.into_iter().map(|p| (p.name, p.function)).collect();
+    Ok(TrainerValue(Arc::new(Mutex::new(Training {
+        trainer,
+        name,
+        schedule: function,
+        probes,
+        show_progress: o.progress,
+    }))))
+}

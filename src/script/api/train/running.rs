@@ -1,0 +1,76 @@
+//! A trainer that takes steps: the script's schedule and probes, and progress.
+
+use rhai::Dynamic;
+use serde_json::Value;
+
+use super::Training;
+use crate::error::{Error, Result};
+use crate::model::SharedModel;
+use crate::script::StoredFn;
+use crate::script::api::model::ModelValue;
+use crate::train::{Hooks, Progress, Reporter, RunEnd};
+
+/// Runs shorter than this print no progress.
+const QUIET_STEPS: u64 = 5;
+
+/// The script's part in a training loop.
+struct ScriptHooks<'a> {
+    schedule: Option<&'a StoredFn>,
+    probes: &'a [(String, StoredFn)],
+    reporter: Option<Reporter>,
+    last: Option<Progress>,
+}
+
+impl Hooks for ScriptHooks<'_> {
+    fn lr_factor(&mut self, step: u64) -> Result<f64> {
+        match self.schedule {
+            Some(schedule) => schedule
+                .call::<f64>((step as i64,))
+                .map_err(|e| e.at("schedule")),
+            None => Ok(1.0),
+        }
+    }
+
+    fn probe(&mut self, name: &str, step: u64, model: &SharedModel) -> Result<Value> {
+        let Some((_, function)) = self.probes.iter().find(|(own, _)| own == name) else {
+            return Ok(Value::Null);
+        };
+        let model = ModelValue(model.clone());
+        let value = function.call::<Dynamic>((model, step as i64))?;
+        serde_json::to_value(&value)
+            .map_err(|e| Error::other(format!("probe {name}: the value cannot be kept: {e}")))
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        self.last = Some(progress);
+        if let Some(reporter) = &mut self.reporter {
+            reporter.update(progress);
+        }
+    }
+
+    fn warn(&mut self, message: &str) {
+        let text = format!("warning: {message}");
+        match &self.reporter {
+            Some(reporter) => reporter.message(&text),
+            None => eprintln!("{text}"),
+        }
+    }
+}
+
+impl Training {
+    /// Takes steps.
+    pub(super) fn run(&mut self, steps: u64) -> Result<RunEnd> {
+        let show = self.show_progress && steps >= QUIET_STEPS;
+        let mut hooks = ScriptHooks {
+            schedule: self.schedule.as_ref(),
+            probes: &self.probes,
+            reporter: show.then(|| Reporter::new(&self.name, steps)),
+            last: None,
+        };
+        let end = self.trainer.run(steps, &mut hooks);
+        if let (Some(reporter), Some(last)) = (&hooks.reporter, hooks.last) {
+            reporter.finish(last);
+        }
+        end
+    }
+}
