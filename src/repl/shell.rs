@@ -12,6 +12,7 @@ use super::display::Printer;
 use super::judge::is_silent;
 use crate::error::ErrorKind;
 use crate::script::Host;
+use crate::script::api::study::Study;
 use crate::script::diagnostics::Report;
 use crate::script::host::ScriptError;
 
@@ -155,15 +156,25 @@ impl Shell {
     fn answer(&mut self, value: Dynamic, silent: bool) -> Answer {
         // a Ctrl-C that came too late must not disturb the display
         crate::interrupt::clear();
+        let scope = self.host.scope_mut();
+        let kept = !value.is_unit() && scope.is_constant(ANS) != Some(true);
+        if kept {
+            scope.set_value(ANS, value.clone());
+        }
         let shown = match silent {
             true => None,
+            false if kept && value.is::<Study>() => {
+                self.study().or_else(|| self.printer().show(&value))
+            }
             false => self.printer().show(&value),
         };
-        let scope = self.host.scope_mut();
-        if !value.is_unit() && scope.is_constant(ANS) != Some(true) {
-            scope.set_value(ANS, value);
-        }
         Answer::done(shown.unwrap_or_default())
+    }
+
+    /// What the library that made the study in `ans` says about it, if it has a `Study.display`.
+    fn study(&mut self) -> Option<String> {
+        let shown = self.host.eval_cell(&format!("{ANS}.display()")).ok()?;
+        shown.into_string().ok()
     }
 
     /// Evaluates a cell.
