@@ -11,7 +11,7 @@ use widthwise::nn::{Mlp, Network, Node, mlp};
 use widthwise::optim::{Adam, Optimizer, PerMember, Sgd};
 use widthwise::parametrization::{MeanField, Mup, Parametrization, Sp};
 use widthwise::tensor::elem::to_f64;
-use widthwise::train::{Clip, NoHooks, Probe, RunEnd, Trainer, TrainerSettings, When};
+use widthwise::train::{Clip, Hooks, NoHooks, Probe, RunEnd, Trainer, TrainerSettings, When};
 
 fn sgd(lr: PerMember) -> Arc<dyn Optimizer> {
     Arc::new(Sgd {
@@ -312,5 +312,101 @@ fn a_model_keeps_its_sizes_and_values_once_it_has_met_a_stream() -> Result<()> {
         trained,
         "a second trainer goes on from the trained values"
     );
+    Ok(())
+}
+
+/// Hooks that keep what they are told.
+#[derive(Default)]
+struct Listener(Vec<String>);
+
+impl Hooks for Listener {
+    fn lr_factor(&mut self, _step: u64) -> Result<f64> {
+        Ok(1.0)
+    }
+    fn probe(
+        &mut self,
+        _name: &str,
+        _step: u64,
+        _model: &widthwise::model::SharedModel,
+    ) -> Result<serde_json::Value> {
+        Ok(serde_json::Value::Null)
+    }
+    fn progress(&mut self, _progress: widthwise::train::Progress) {}
+    fn warn(&mut self, message: &str) {
+        self.0.push(message.to_string());
+    }
+}
+
+#[test]
+fn parameters_without_a_gradient_are_named() -> Result<()> {
+    let network = mlp(Mlp {
+        width: 8,
+        ..Mlp::default()
+    });
+    let stream: Arc<dyn Stream> = Arc::new(Teacher::new(TeacherSettings::default())?);
+    for dead in [false, true] {
+        let model = Model::new(
+            network.clone(),
+            Arc::new(Sp::default()),
+            ModelSettings::default(),
+        )?;
+        let model = Arc::new(RwLock::new(model));
+        let rate = sgd(0.01.into());
+        let mut trainer = Trainer::new(
+            model.clone(),
+            rate,
+            stream.clone(),
+            TrainerSettings::default(),
+        )?;
+        if dead {
+            // no unit of the second layer is ever on, so nothing below the readout's bias learns
+            let off = candle_core::Tensor::full(-1e6f32, (1, 8), &Device::Cpu)?;
+            model.write().unwrap().set_param("layers.1.bias", &off)?;
+        }
+        let mut listener = Listener::default();
+        trainer.run(5, &mut listener)?;
+        if dead {
+            let lost = [
+                "layers.0.weight",
+                "layers.0.bias",
+                "layers.1.weight",
+                "layers.1.bias",
+                "readout.weight",
+            ];
+            assert_eq!(trainer.without_gradient(), lost);
+            assert_eq!(listener.0.len(), 1, "{:?}", listener.0);
+            assert!(
+                listener.0[0].contains("layers.0.weight, layers.0.bias"),
+                "{:?}",
+                listener.0
+            );
+        } else {
+            assert!(listener.0.is_empty(), "{:?}", listener.0);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_divergence_is_told_with_step_member_and_last_finite_loss() -> Result<()> {
+    let stream = Arc::new(Teacher::new(TeacherSettings::default())?);
+    let network = mlp(Mlp {
+        width: 16,
+        ..Mlp::default()
+    });
+    let settings = ModelSettings {
+        seeds: vec![40, 41],
+        ..ModelSettings::default()
+    };
+    let model = Model::new(network, Arc::new(Sp::default()), settings)?;
+    let rates = sgd(PerMember::Each(vec![0.01, 1e9]));
+    let shared = Arc::new(RwLock::new(model));
+    let mut trainer = Trainer::new(shared, rates, stream, TrainerSettings::default())?;
+    let mut listener = Listener::default();
+    trainer.run(20, &mut listener)?;
+    assert_eq!(listener.0.len(), 1);
+    for words in ["member 1 (seed 41) diverged at step", "last finite value"] {
+        assert!(listener.0[0].contains(words), "{:?}", listener.0);
+    }
     Ok(())
 }

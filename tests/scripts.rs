@@ -182,3 +182,41 @@ fn the_fashion_script_reads_a_folder_and_says_what_is_missing() {
     let message = String::from_utf8_lossy(&broken.stderr).to_string();
     assert!(message.contains("train-labels-idx1-ubyte.gz"), "{message}");
 }
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_at_a_step_and_leaves_a_readable_record() {
+    let (guard, out) = fresh();
+    let script = guard.path().join("long.rhai");
+    let text = "let m = init(mlp(#{ width: 8 }), mup(), #{ members: 2 });\n\
+        trainer(m, sgd(), data::teacher(), #{ name: \"long\", batch: 8 }).step(100000000);\n";
+    std::fs::write(&script, text).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_widthwise"))
+        .args(["run", script.to_str().unwrap(), "--out"])
+        .arg(&out)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let record = out.join("long.jsonl");
+    let lines = || std::fs::read_to_string(&record).map_or(0, |text| text.lines().count());
+    let start = std::time::Instant::now();
+    while lines() < 20 && start.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let text = std::fs::read_to_string(&record).unwrap();
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last["status"], "interrupted");
+    assert_eq!(
+        last["steps"].as_u64().unwrap() as usize,
+        text.lines().count() - 2
+    );
+}

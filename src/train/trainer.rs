@@ -371,7 +371,7 @@ impl Trainer {
                 let last = divergence
                     .last_finite
                     .map_or("there was no finite value".into(), |v| {
-                        format!("last finite value {v:.4}")
+                        format!("last finite value {v:.4e}")
                     });
                 hooks.warn(&format!(
                     "member {member} (seed {}) diverged at step {}: loss {loss}, {last}",
