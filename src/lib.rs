@@ -1,7 +1,42 @@
 //! `widthwise`: a scripting host for research on wide neural networks.
 //!
-//! Each module may use only those above it in this list; nothing above [`script`] knows that the
-//! Rhai language exists.
+//! Networks of many widths are trained on the same data, as ensembles, and compared: do loss curves
+//! and predictions agree? The core is an ordinary library; [`script`] makes it a language.
+//!
+//! # Layers
+//! Each module uses only those above it in this list; nothing above [`script`] knows that the Rhai
+//! language exists.
+//!
+//! | module | what lives there |
+//! | --- | --- |
+//! | [`error`], [`interrupt`] | the error type; the flag that Ctrl-C raises |
+//! | [`tensor`] | fused operations over members, on candle tensors; keyed random numbers |
+//! | [`nn`] | layers, network descriptions, roles, plans |
+//! | [`parametrization`] | one table of scales per file |
+//! | [`model`] | a network with parameters: initial values, prediction, explanation |
+//! | [`optim`] | optimizers and schedules |
+//! | [`data`] | streams |
+//! | [`metrics`] | losses, agreement, bias and variance, statistics |
+//! | [`train`] | trainer, probes, record |
+//! | [`plot`] | figures |
+//! | [`script`] | the host: engine, settings, modules, messages; `script::api` binds, it does not compute |
+//! | [`repl`], [`cli`] | the ways in |
+//!
+//! `model` is a folder of its own because trainers, metrics and probes all look at models; `metrics`
+//! stands before `train` because probes are metrics taken during training.
+//!
+//! # Decisions
+//! **Layers own their backward pass.** A network is compiled into a [`nn::Plan`]: operations in
+//! order over buffers made once, each with a hand-written gradient, instead of candle's autograd.
+//! Several of candle's fused operations pass no gradient and say nothing, its backward costs three to
+//! six forwards, and probes want activations and output gradients by path. Candle holds the tensors,
+//! devices and files, and its autograd is a reference in the tests, beside PyTorch and differences.
+//!
+//! **Work is split by shape.** A task's borders depend on one member's shapes alone, and sums run in
+//! a fixed order, so numbers depend neither on threads nor on the other members of an ensemble.
+//!
+//! **Weights are `[members, fan_in, fan_out]`**, the transpose of PyTorch's, since `x W` needs no
+//! transposed copies in either pass.
 
 #![warn(missing_docs)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
