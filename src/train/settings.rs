@@ -17,7 +17,7 @@ pub enum Probe {
     Test {
         /// At which steps.
         when: When,
-        /// Whether [`Record::predictions`] keeps the outputs.
+        /// Whether [`Record::predictions`](super::Record::predictions) keeps the outputs.
         keep: bool,
     },
     /// Measured by the caller's [`Hooks::probe`].
