@@ -220,3 +220,105 @@ fn ctrl_c_stops_at_a_step_and_leaves_a_readable_record() {
         text.lines().count() - 2
     );
 }
+
+/// A run killed in the middle of its second trainer and resumed writes what an unbroken one does.
+#[cfg(unix)]
+#[test]
+fn a_killed_run_resumes_to_the_same_bits() {
+    let (guard, whole) = fresh();
+    let broken = guard.path().join("broken");
+    let script = guard.path().join("two.rhai");
+    let text = r#"
+        for width in [8, 16] {
+            let m = init(mlp(#{ width: width }), mup(#{ base_width: 8 }), #{ members: 2 });
+            let t = trainer(m, adam(#{ lr: 0.01 }), data::teacher(#{ inputs: 8 }), #{
+                name: `run-${width}`, batch: 16, test: every(100), test_points: 50, keep_predictions: true,
+                schedule: schedule::cosine(#{ steps: 3000 }),
+            });
+            t.step(3000);
+            t.step(10);
+            print(t.record.last("train_loss"));
+            print(m.param("layers.1.weight").sum());
+            print(t.record.predictions(1000).sum());
+        }
+    "#;
+    std::fs::write(&script, text).unwrap();
+    let script = script.to_str().unwrap();
+    let every = ["--checkpoint-every", "0.02"];
+    let expected = done(&run(script, &every, &whole));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_widthwise"))
+        .args(["run", script, "--out"])
+        .arg(&broken)
+        .args(every)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = std::time::Instant::now();
+    while !broken.join("checkpoints/run-16.safetensors").is_file() && start.elapsed().as_secs() < 60
+    {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(broken.join("checkpoints/run-8.safetensors").is_file());
+    let refused = run(script, &every, &broken);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--resume"));
+    let resumed = run(script, &["--resume", "--checkpoint-every", "0.02"], &broken);
+    assert_eq!(done(&resumed), expected);
+    let told = String::from_utf8_lossy(&resumed.stderr).to_string();
+    for words in ["run-8: resumed at step 3000", "run-16: resumed at step "] {
+        assert!(told.contains(words), "{told}");
+    }
+    let lines = |folder: &Path, name: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        text.lines()
+            .filter(|l| !l.contains("\"type\":\"end\""))
+            .map(String::from)
+            .collect()
+    };
+    for name in ["run-8.jsonl", "run-16.jsonl"] {
+        assert_eq!(lines(&broken, name), lines(&whole, name), "{name}");
+        assert!(lines(&whole, name).len() > 3000);
+    }
+    assert!(
+        !broken.join("checkpoints").exists(),
+        "a finished script leaves no checkpoints"
+    );
+}
+
+#[test]
+fn a_damaged_checkpoint_is_an_error_and_one_of_other_settings_is_not_used() {
+    let (guard, out) = fresh();
+    let script = guard.path().join("one.rhai");
+    let text = "let m = init(mlp(#{ width: 8 }), mup()); \
+        let t = trainer(m, sgd(#{ lr: param(\"lr\", 0.1) }), data::teacher(), #{ name: \"one\" }); \
+        t.step(20); print(t.record.last(\"train_loss\")); if param(\"stop\", false) { fail(\"stopped\") }";
+    std::fs::write(&script, text).unwrap();
+    let script = script.to_str().unwrap();
+    let every = ["--checkpoint-every", "0"];
+    let stopped = run(script, &[every[0], every[1], "--set", "stop=true"], &out);
+    assert_eq!(stopped.status.code(), Some(1));
+    let checkpoint = out.join("checkpoints/one.safetensors");
+    assert!(
+        checkpoint.is_file(),
+        "a failed script keeps its checkpoints"
+    );
+    let other = run(
+        script,
+        &["--resume", "--set", "lr=0.2", "--set", "stop=true"],
+        &out,
+    );
+    assert!(!String::from_utf8_lossy(&other.stderr).contains("resumed"));
+    let (_guard, fresh_out) = fresh();
+    let unbroken = done(&run(script, &["--set", "lr=0.2"], &fresh_out));
+    assert_eq!(String::from_utf8_lossy(&other.stdout), unbroken);
+    std::fs::write(&checkpoint, b"torn").unwrap();
+    let broken = run(script, &["--resume"], &out);
+    assert_eq!(broken.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&broken.stderr).to_string();
+    for words in ["one.safetensors", "not a checkpoint", "delete it"] {
+        assert!(message.contains(words), "{message}");
+    }
+}

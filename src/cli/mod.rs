@@ -67,6 +67,12 @@ struct HostArgs {
     /// Write into an output folder that is not empty
     #[arg(long)]
     force: bool,
+    /// Go on with an earlier run of the script in the output folder, from its checkpoints
+    #[arg(long, conflicts_with = "force")]
+    resume: bool,
+    /// Seconds between two checkpoints of a training run (default 30)
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    checkpoint_every: Option<f64>,
 }
 
 impl HostArgs {
@@ -75,6 +81,8 @@ impl HostArgs {
             settings: self.settings,
             out_dir: self.out.unwrap_or(default_out),
             force: self.force,
+            resume: self.resume,
+            checkpoint_every: self.checkpoint_every,
             data_dirs: self.data,
             device: self.device.unwrap_or_default(),
             ..HostSettings::default()
@@ -88,6 +96,13 @@ fn parse_setting(text: &str) -> Result<(String, String), String> {
             Ok((name.trim().to_string(), value.to_string()))
         }
         _ => Err("write it as NAME=VALUE".to_string()),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..1e9).contains(&seconds) => Ok(seconds),
+        _ => Err("give a number of seconds from 0 up".to_string()),
     }
 }
 

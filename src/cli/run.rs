@@ -52,6 +52,8 @@ pub(super) fn execute(args: RunArgs) -> u8 {
                 show(&e, json);
                 return FAILED;
             }
+            // a finished script needs no state to go on from
+            let _ = std::fs::remove_dir_all(host.session().checkpoint_folder());
             if json {
                 let session = host.session();
                 let answer = json!({

@@ -34,6 +34,10 @@ pub struct HostSettings {
     pub out_dir: PathBuf,
     /// Write into an output folder that exists and is not empty.
     pub force: bool,
+    /// Go on with an earlier run of the same script in the output folder.
+    pub resume: bool,
+    /// Seconds between two checkpoints of a training run; `None` is half a minute.
+    pub checkpoint_every: Option<f64>,
     /// Folders that scripts may read, besides their own (`--data`).
     pub data_dirs: Vec<PathBuf>,
     /// The device as the user wrote it; empty means the best there is.

@@ -170,6 +170,11 @@ impl Session {
         &self.settings.out_dir
     }
 
+    /// Where trainers keep their state while a script runs.
+    pub fn checkpoint_folder(&self) -> PathBuf {
+        self.output_folder().join("checkpoints")
+    }
+
     /// Whether anything has been written to the output folder.
     pub fn has_written(&self) -> bool {
         *lock(&self.folder_ready)
@@ -192,12 +197,12 @@ impl Session {
             .with_help("choose another one with --out DIR"));
         }
         let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, &e))?;
-        if entries.next().is_some() && !self.settings.force {
+        if entries.next().is_some() && !self.settings.force && !self.settings.resume {
             return Err(Error::new(
                 ErrorKind::Io,
                 format!("the output folder {} is not empty", folder.display()),
             )
-            .with_help("choose another one with --out DIR, or write into it with --force"));
+            .with_help("choose another one with --out DIR, go on with --resume, or write over it with --force"));
         }
         Ok(())
     }

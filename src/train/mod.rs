@@ -1,5 +1,6 @@
 //! Training: the trainer, its probes, its record, and what a person sees meanwhile.
 
+mod checkpoint;
 mod clip;
 mod loss;
 mod progress;
@@ -8,6 +9,7 @@ mod settings;
 mod trainer;
 mod when;
 
+pub use checkpoint::CheckpointSettings;
 pub use clip::Clip;
 pub use loss::Loss;
 pub use progress::{Progress, Reporter};

@@ -102,18 +102,61 @@ impl Record {
             .create_new(true)
             .open(path)
             .map_err(|e| Error::io(path, &e))?;
-        let mut file = LineFile {
+        self.file = Some(LineFile {
             path: path.to_path_buf(),
             file,
             length: 0,
-        };
+        });
+        self.begin()
+    }
+
+    /// Writes the line with the settings.
+    fn begin(&mut self) -> Result<()> {
         let mut first = json!({ "type": "run", "widthwise": env!("CARGO_PKG_VERSION") });
         if let (Some(first), Some(settings)) = (first.as_object_mut(), self.settings.as_object()) {
             first.extend(settings.clone());
         }
-        file.append(&first)?;
-        self.file = Some(file);
+        self.line(|| first)
+    }
+
+    /// Begins the file anew, if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn restart(&mut self) -> Result<()> {
+        match self.path().map(Path::to_path_buf) {
+            Some(path) => {
+                self.continue_in(&path, 0)?;
+                self.begin()
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Goes on with a file of an earlier run, of which the first `length` bytes are kept.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn continue_in(&mut self, path: &Path, length: u64) -> Result<()> {
+        use std::io::{Seek, SeekFrom};
+        let mut file = OpenOptions::new()
+            .write(true)
+            .open(path)
+            .map_err(|e| Error::io(path, &e))?;
+        file.set_len(length)
+            .and_then(|()| file.seek(SeekFrom::End(0)))
+            .map_err(|e| Error::io(path, &e))?;
+        self.file = Some(LineFile {
+            path: path.to_path_buf(),
+            file,
+            length,
+        });
         Ok(())
+    }
+
+    /// Bytes written so far.
+    pub fn length(&self) -> Option<u64> {
+        self.file.as_ref().map(|f| f.length)
     }
 
     /// The file that the record is written to.

@@ -73,6 +73,9 @@ pub trait Hooks {
     /// Stops the run.
     fn probe(&mut self, name: &str, step: u64, model: &SharedModel) -> Result<Value>;
 
+    /// Called when a run goes on from a checkpoint, with the steps that are done already.
+    fn resumed(&mut self, _step: u64) {}
+
     /// Called after every step.
     fn progress(&mut self, progress: Progress);
 

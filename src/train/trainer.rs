@@ -6,6 +6,7 @@ use std::time::Instant;
 use candle_core::Tensor;
 use serde_json::json;
 
+use super::checkpoint::{self, CheckpointSettings, Checkpoints, Loaded, Plain};
 use super::progress::Progress;
 use super::settings::{Hooks, Probe, RunEnd, TrainerSettings};
 use super::{Divergence, Loss, Record};
@@ -41,6 +42,7 @@ pub struct Trainer {
     next: Option<(u64, Result<Batch>)>,
     probed: Option<u64>,
     record: Record,
+    checkpoints: Option<Checkpoints>,
 }
 
 impl std::fmt::Debug for Trainer {
@@ -119,6 +121,7 @@ impl Trainer {
             next: None,
             probed: None,
             record,
+            checkpoints: None,
         })
     }
 
@@ -182,6 +185,105 @@ impl Trainer {
             .collect()
     }
 
+    /// Keeps the state in a file during the first run of steps, and resumes that run from it if
+    /// wanted. Not for trainers with parts of the caller's ([`Schedule::Custom`](crate::optim::Schedule),
+    /// [`Probe::Custom`]), whose own state no file can hold: these ignore it.
+    /// Says whether it does.
+    pub fn checkpoint_to(&mut self, settings: CheckpointSettings) -> bool {
+        let own = self.settings.schedule.factor(0).is_some()
+            && !self
+                .settings
+                .probes
+                .iter()
+                .any(|p| matches!(p, Probe::Custom { .. }));
+        self.checkpoints = own.then(|| Checkpoints {
+            settings,
+            fingerprint: String::new(),
+            last: Instant::now(),
+            written: false,
+        });
+        own
+    }
+
+    /// Calls `f` with parameters and optimizer states under their names.
+    fn with_values<R>(&self, f: impl FnOnce(checkpoint::Values<'_>) -> Result<R>) -> Result<R> {
+        let model = read(&self.model);
+        let mut values = Vec::new();
+        for (param, states) in model.params().iter().zip(&self.states) {
+            let path = &param.info.path;
+            values.push((format!("param.{path}"), &param.value));
+            for (name, state) in self.optimizer.states().iter().zip(states) {
+                values.push((format!("{name}.{path}"), state));
+            }
+        }
+        f(values)
+    }
+
+    /// At the beginning of the first run: goes on from a checkpoint of this run with at most
+    /// `steps` steps, if there is one and it is wanted.
+    fn resume(&mut self, steps: u64) -> Result<()> {
+        let Some(mut own) = self.checkpoints.take() else {
+            return Ok(());
+        };
+        let settings = &self.record.settings;
+        own.fingerprint = self.with_values(|values| checkpoint::fingerprint(settings, &values))?;
+        own.last = Instant::now();
+        if own.settings.resume {
+            let seeds = read(&self.model).seeds().to_vec();
+            let path = &own.settings.path;
+            let loaded = match path.is_file() {
+                true => Loaded::read(path, &own.fingerprint, &seeds)?,
+                false => None,
+            };
+            let Some(loaded) = loaded.filter(|l| l.plain.step <= steps) else {
+                self.checkpoints = Some(own);
+                return self.record.restart();
+            };
+            self.with_values(|values| loaded.restore(values))?;
+            self.step = loaded.plain.step;
+            self.probed = loaded.plain.probed;
+            self.active = loaded.plain.active;
+            self.received = loaded.plain.received;
+            self.last_loss = loaded.last_loss;
+            self.record.series = loaded.series;
+            self.record.predictions = loaded.predictions;
+            self.record.divergences = loaded.divergences;
+            if let (Some(path), Some(length)) = (
+                self.record.path().map(std::path::Path::to_path_buf),
+                loaded.plain.record_length,
+            ) {
+                self.record.continue_in(&path, length)?;
+            }
+            own.written = true;
+        }
+        self.checkpoints = Some(own);
+        Ok(())
+    }
+
+    /// Writes a checkpoint, if one is due or `now` is set.
+    fn keep(&mut self, now: bool) -> Result<()> {
+        let Some(own) = &self.checkpoints else {
+            return Ok(());
+        };
+        if !now && own.last.elapsed() < own.settings.every {
+            return Ok(());
+        }
+        let plain = Plain::new(&own.fingerprint, self.step, self.probed).with(
+            &self.active,
+            &self.received,
+            self.record.length(),
+        );
+        let path = own.settings.path.clone();
+        self.with_values(|values| {
+            checkpoint::save(&path, plain, values, &self.last_loss, &self.record)
+        })?;
+        if let Some(own) = &mut self.checkpoints {
+            own.last = Instant::now();
+            own.written = true;
+        }
+        Ok(())
+    }
+
     /// Takes `steps` steps, measuring probes when they are due (before the update of their step,
     /// and once more at the end if that step is due).
     ///
@@ -190,27 +292,46 @@ impl Trainer {
     /// whole step is kept.
     pub fn run(&mut self, steps: u64, hooks: &mut dyn Hooks) -> Result<RunEnd> {
         let start = Instant::now();
-        let mut end = RunEnd::Done;
-        for done in 0..steps {
-            if interrupt::requested() {
-                end = RunEnd::Interrupted;
-                break;
+        let first = self.step;
+        let target = first + steps;
+        if first == 0 {
+            self.resume(target)?;
+            if self.step > 0 {
+                hooks.resumed(self.step);
             }
-            self.measure(hooks)?;
-            let loss = self.advance(hooks)?;
-            hooks.progress(Progress {
-                done: done + 1,
-                total: steps,
-                loss,
-            });
+        }
+        let mut end = RunEnd::Done;
+        while self.step < target {
             if !self.active.contains(&true) {
                 end = RunEnd::AllDiverged;
                 break;
             }
+            if interrupt::requested() {
+                end = RunEnd::Interrupted;
+                self.keep(true)?;
+                break;
+            }
+            self.measure(hooks)?;
+            let loss = self.advance(hooks)?;
+            self.keep(false)?;
+            hooks.progress(Progress {
+                done: self.step - first,
+                total: steps,
+                loss,
+            });
+        }
+        if !self.active.contains(&true) {
+            end = RunEnd::AllDiverged;
         }
         if end == RunEnd::Done {
             self.measure(hooks)?;
         }
+        if end != RunEnd::Interrupted {
+            let long = self.checkpoints.as_ref().is_some_and(|c| c.written);
+            self.keep(long)?;
+        }
+        // later runs begin at a state that depends on what the script did in between
+        self.checkpoints = None;
         let status = match end {
             RunEnd::Done => "done",
             RunEnd::Interrupted => "interrupted",

@@ -9,6 +9,7 @@ mod settings;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use rhai::NativeCallContext;
 
@@ -19,7 +20,7 @@ use super::optim::OptimizerValue;
 use crate::error::{Error, Result};
 use crate::optim::Schedule;
 use crate::script::{RhaiResultOf, Session, StoredFn, raise, session};
-use crate::train::{Clip, Probe, Trainer, TrainerSettings, When};
+use crate::train::{CheckpointSettings, Clip, Probe, Trainer, TrainerSettings, When};
 use settings::{ProbeValue, ScheduleSetting, TrainerOptions};
 
 /// A trainer with the script functions that it calls.
@@ -69,7 +70,8 @@ fn lock<'a>(
 }
 
 /// The file of a new record in a run's output folder: `NAME.jsonl`, or `NAME-2.jsonl` … if that one
-/// is taken. With `--force`, files of an earlier run are replaced.
+/// is taken. With `--force`, files of an earlier run are replaced; with `--resume` they are gone on
+/// with. At the prompt, earlier files are kept.
 fn record_path(session: &Session, name: &str) -> Result<PathBuf> {
     static WRITTEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,12 +82,10 @@ fn record_path(session: &Session, name: &str) -> Result<PathBuf> {
             format!("-{number}")
         };
         let path = session.output_path(format!("{name}{suffix}.jsonl"))?;
-        let old = path.exists();
-        if (old && !session.settings.force) || !written.insert(path.clone()) {
+        let again =
+            session.settings.resume || (session.settings.force && !session.settings.interactive);
+        if (path.exists() && !again) || !written.insert(path.clone()) {
             continue;
-        }
-        if old {
-            std::fs::remove_file(&path).map_err(|e| Error::io(&path, &e))?;
         }
         return Ok(path);
     }
@@ -141,7 +141,25 @@ fn make(
     // at the prompt a record goes to a file only if it was given a name
     if session.script().is_some() || o.name.is_some() {
         let path = record_path(&session, &name)?;
-        trainer.record_mut().write_to(&path)?;
+        let file = path.file_stem().unwrap_or_default().to_string_lossy();
+        let kept = trainer.checkpoint_to(CheckpointSettings {
+            path: session
+                .checkpoint_folder()
+                .join(format!("{file}.safetensors")),
+            every: Duration::from_secs_f64(session.settings.checkpoint_every.unwrap_or(30.0)),
+            resume: session.settings.resume,
+        });
+        match std::fs::metadata(&path) {
+            // what stays of it is decided by the checkpoint, at the first step
+            Ok(old) if kept && session.settings.resume => {
+                trainer.record_mut().continue_in(&path, old.len())?;
+            }
+            Ok(_) => {
+                trainer.record_mut().continue_in(&path, 0)?;
+                trainer.record_mut().restart()?;
+            }
+            Err(_) => trainer.record_mut().write_to(&path)?,
+        }
     }
     let probes = o.probes.into_iter().map(|p| (p.name, p.function)).collect();
     Ok(TrainerValue(Arc::new(Mutex::new(Training {

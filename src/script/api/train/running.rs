@@ -15,6 +15,7 @@ const QUIET_STEPS: u64 = 5;
 
 /// The script's part in a training loop.
 struct ScriptHooks<'a> {
+    name: &'a str,
     schedule: Option<&'a StoredFn>,
     probes: &'a [(String, StoredFn)],
     reporter: Option<Reporter>,
@@ -41,6 +42,14 @@ impl Hooks for ScriptHooks<'_> {
             .map_err(|e| Error::other(format!("probe {name}: the value cannot be kept: {e}")))
     }
 
+    fn resumed(&mut self, step: u64) {
+        let text = format!("{}: resumed at step {step}", self.name);
+        match &self.reporter {
+            Some(reporter) => reporter.message(&text),
+            None => eprintln!("{text}"),
+        }
+    }
+
     fn progress(&mut self, progress: Progress) {
         self.last = Some(progress);
         if let Some(reporter) = &mut self.reporter {
@@ -62,6 +71,7 @@ impl Training {
     pub(super) fn run(&mut self, steps: u64) -> Result<RunEnd> {
         let show = self.show_progress && steps >= QUIET_STEPS;
         let mut hooks = ScriptHooks {
+            name: &self.name,
             schedule: self.schedule.as_ref(),
             probes: &self.probes,
             reporter: show.then(|| Reporter::new(&self.name, steps)),

@@ -1,0 +1,272 @@
+//! Checkpoints: the whole state of a trainer in a file, from which a killed run goes on with the
+//! same bits.
+//!
+//! Checkpoints are made within a trainer's first run of steps, which begins at a state that is a
+//! function of the settings alone. A resumed script starts anew; when its trainer begins that run,
+//! the state is taken from the file, if the file belongs to the same settings, program version and
+//! initial parameters. Everything else is computed again, and gives the same numbers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::record::{Divergence, Record, Series};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::elem::to_f64;
+use crate::tensor::elementwise::copy_scaled;
+
+/// Where and how often a trainer's state is kept.
+#[derive(Debug, Clone)]
+pub struct CheckpointSettings {
+    /// The file.
+    pub path: PathBuf,
+    /// Time between two checkpoints; shorter runs have none.
+    pub every: Duration,
+    /// Whether to go on from the file, if it is there and belongs to this run.
+    pub resume: bool,
+}
+
+/// The file of a trainer whose first run of steps is going on.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    pub settings: CheckpointSettings,
+    pub fingerprint: String,
+    pub last: Instant,
+    pub written: bool,
+}
+
+/// Plain values of a trainer's state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Plain {
+    pub fingerprint: String,
+    pub step: u64,
+    pub probed: Option<u64>,
+    pub active: Vec<bool>,
+    pub received: Vec<bool>,
+    pub record_length: Option<u64>,
+    predictions: Vec<u64>,
+    series: Vec<String>,
+}
+
+impl Plain {
+    /// The state at a step.
+    pub(super) fn new(fingerprint: &str, step: u64, probed: Option<u64>) -> Self {
+        Self {
+            fingerprint: fingerprint.into(),
+            step,
+            probed,
+            active: Vec::new(),
+            received: Vec::new(),
+            record_length: None,
+            predictions: Vec::new(),
+            series: Vec::new(),
+        }
+    }
+
+    /// With what is known of members, parameters and the record's file.
+    pub(super) fn with(mut self, active: &[bool], received: &[bool], length: Option<u64>) -> Self {
+        self.active = active.to_vec();
+        self.received = received.to_vec();
+        self.record_length = length;
+        self
+    }
+}
+
+/// Tensors of a trainer's state that are copied in place: parameters and optimizer states by name.
+pub(super) type Values<'a> = Vec<(String, &'a Tensor)>;
+
+fn bad(path: &Path, what: impl std::fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Data,
+        format!(
+            "{}: not a checkpoint of this program: {what}",
+            path.display()
+        ),
+    )
+    .with_help("delete it, and the run starts from its beginning")
+}
+
+fn column(values: Vec<f64>) -> Result<Tensor> {
+    let size = values.len();
+    Ok(Tensor::from_vec(values, size, &Device::Cpu)?)
+}
+
+/// Writes the state wholly or not at all.
+pub(super) fn save(
+    path: &Path,
+    mut plain: Plain,
+    values: Values<'_>,
+    last_loss: &[Option<f64>],
+    record: &Record,
+) -> Result<()> {
+    let mut all: HashMap<String, Tensor> = HashMap::new();
+    for (name, tensor) in values {
+        all.insert(name, tensor.clone());
+    }
+    for (name, series) in &record.series {
+        let width = series.values.first().map_or(0, Vec::len);
+        if series.values.iter().any(|row| row.len() != width) {
+            return Err(Error::other(format!(
+                "series {name} has rows of different lengths"
+            )));
+        }
+        let steps = series.steps.iter().map(|&s| s as i64).collect::<Vec<_>>();
+        let count = steps.len();
+        let flat: Vec<f64> = series.values.iter().flatten().copied().collect();
+        all.insert(
+            format!("series.{name}.steps"),
+            Tensor::from_vec(steps, count, &Device::Cpu)?,
+        );
+        all.insert(
+            format!("series.{name}.values"),
+            Tensor::from_vec(flat, (count, width), &Device::Cpu)?,
+        );
+    }
+    for (step, tensor) in &record.predictions {
+        all.insert(format!("predictions.{step}"), tensor.clone());
+    }
+    let losses = last_loss.iter().map(|l| l.unwrap_or(f64::NAN)).collect();
+    all.insert("last_loss".into(), column(losses)?);
+    let divergences = record.divergences.iter().flat_map(|d| {
+        [
+            d.step as f64,
+            d.member as f64,
+            d.loss,
+            d.last_finite.unwrap_or(f64::NAN),
+        ]
+    });
+    all.insert("divergences".into(), column(divergences.collect())?);
+    plain.series = record.series.keys().cloned().collect();
+    plain.predictions = record.predictions.keys().copied().collect();
+    let text = serde_json::to_vec(&plain).map_err(|e| bad(path, e))?;
+    let length = text.len();
+    all.insert(
+        "plain".into(),
+        Tensor::from_vec(text, length, &Device::Cpu)?,
+    );
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, &e))?;
+    }
+    let part = path.with_extension("part");
+    let written = candle_core::safetensors::save(&all, &part).map_err(Error::from);
+    written
+        .and_then(|()| std::fs::rename(&part, path).map_err(|e| Error::io(path, &e)))
+        .map_err(|e| {
+            // a torn file is of no use to anybody
+            let _ = std::fs::remove_file(&part);
+            Error::new(ErrorKind::Io, format!("{}: {}", path.display(), e.message))
+        })
+}
+
+/// What a file says besides the tensors that are copied in place.
+pub(super) struct Loaded {
+    pub plain: Plain,
+    pub last_loss: Vec<Option<f64>>,
+    pub series: BTreeMap<String, Series>,
+    pub predictions: BTreeMap<u64, Tensor>,
+    pub divergences: Vec<Divergence>,
+    tensors: HashMap<String, Tensor>,
+    path: PathBuf,
+}
+
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+impl Loaded {
+    /// Reads a file; `None` if it belongs to another run.
+    pub(super) fn read(path: &Path, fingerprint: &str, seeds: &[u64]) -> Result<Option<Self>> {
+        let tensors = candle_core::safetensors::load(path, &Device::Cpu)
+            .map_err(|e| bad(path, Error::from(e).message))?;
+        let get = |name: &str| {
+            tensors
+                .get(name)
+                .ok_or_else(|| bad(path, format!("no {name}")))
+        };
+        let text = get("plain")?.to_vec1::<u8>()?;
+        let plain: Plain = serde_json::from_slice(&text).map_err(|e| bad(path, e))?;
+        if plain.fingerprint != fingerprint {
+            return Ok(None);
+        }
+        let mut series = BTreeMap::new();
+        for name in &plain.series {
+            let steps = get(&format!("series.{name}.steps"))?.to_vec1::<i64>()?;
+            series.insert(
+                name.clone(),
+                Series {
+                    steps: steps.into_iter().map(|s| s as u64).collect(),
+                    values: get(&format!("series.{name}.values"))?.to_vec2()?,
+                },
+            );
+        }
+        let mut predictions = BTreeMap::new();
+        for &step in &plain.predictions {
+            predictions.insert(step, get(&format!("predictions.{step}"))?.clone());
+        }
+        let divergences = to_f64(get("divergences")?)?;
+        let divergences =
+            divergences
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|&[step, member, loss, last]| {
+                    let member = member as usize;
+                    Divergence {
+                        step: step as u64,
+                        member,
+                        seed: seeds.get(member).copied().unwrap_or_default(),
+                        loss,
+                        last_finite: finite(last),
+                    }
+                });
+        let divergences = divergences.collect();
+        let last_loss = to_f64(get("last_loss")?)?.into_iter().map(finite).collect();
+        Ok(Some(Self {
+            plain,
+            last_loss,
+            series,
+            predictions,
+            divergences,
+            tensors,
+            path: path.to_path_buf(),
+        }))
+    }
+
+    /// Copies parameters and optimizer states into their places.
+    pub(super) fn restore(&self, values: Values<'_>) -> Result<()> {
+        for (name, place) in &values {
+            match self.tensors.get(name) {
+                Some(t) if t.dims() == place.dims() && t.dtype() == place.dtype() => {}
+                _ => {
+                    return Err(bad(
+                        &self.path,
+                        format!("{name} is missing or of another shape"),
+                    ));
+                }
+            }
+        }
+        for (name, place) in values {
+            copy_scaled(place, &self.tensors[&name], 1.0)?;
+        }
+        Ok(())
+    }
+}
+
+/// A text that is the same for runs that compute the same: settings, version, initial parameters.
+pub(super) fn fingerprint(settings: &serde_json::Value, values: &Values<'_>) -> Result<String> {
+    let mut key = crate::tensor::rng::Key::new(0).label(&settings.to_string());
+    for (name, tensor) in values {
+        key = key.label(name);
+        for value in to_f64(&tensor.to_dtype(DType::F64)?)? {
+            key = key.fold(value.to_bits());
+        }
+    }
+    Ok(format!(
+        "{} {:016x}",
+        env!("CARGO_PKG_VERSION"),
+        key.rng().bits()
+    ))
+}
