@@ -5,6 +5,7 @@ mod clip;
 mod loss;
 mod progress;
 mod record;
+mod resume;
 mod settings;
 mod trainer;
 mod when;

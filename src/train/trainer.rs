@@ -6,7 +6,7 @@ use std::time::Instant;
 use candle_core::Tensor;
 use serde_json::json;
 
-use super::checkpoint::{self, CheckpointSettings, Checkpoints, Loaded, Plain};
+use super::checkpoint::Checkpoints;
 use super::progress::Progress;
 use super::settings::{Hooks, Probe, RunEnd, TrainerSettings};
 use super::{Divergence, Loss, Record};
@@ -26,23 +26,23 @@ const GRADIENT_CHECK: u64 = 3;
 
 /// A model, an optimizer and a stream.
 pub struct Trainer {
-    model: SharedModel,
-    optimizer: Arc<dyn Optimizer>,
-    stream: Arc<dyn Stream>,
-    settings: TrainerSettings,
-    loss: Loss,
-    scales: Vec<Scales>,
-    plan: Plan,
-    grads: Vec<Tensor>,
-    states: Vec<Vec<Tensor>>,
-    received: Vec<bool>,
-    step: u64,
-    last_loss: Vec<Option<f64>>,
-    active: Vec<bool>,
-    next: Option<(u64, Result<Batch>)>,
-    probed: Option<u64>,
-    record: Record,
-    checkpoints: Option<Checkpoints>,
+    pub(super) model: SharedModel,
+    pub(super) optimizer: Arc<dyn Optimizer>,
+    pub(super) stream: Arc<dyn Stream>,
+    pub(super) settings: TrainerSettings,
+    pub(super) loss: Loss,
+    pub(super) scales: Vec<Scales>,
+    pub(super) plan: Plan,
+    pub(super) grads: Vec<Tensor>,
+    pub(super) states: Vec<Vec<Tensor>>,
+    pub(super) received: Vec<bool>,
+    pub(super) step: u64,
+    pub(super) last_loss: Vec<Option<f64>>,
+    pub(super) active: Vec<bool>,
+    pub(super) next: Option<(u64, Result<Batch>)>,
+    pub(super) probed: Option<u64>,
+    pub(super) record: Record,
+    pub(super) checkpoints: Option<Checkpoints>,
 }
 
 impl std::fmt::Debug for Trainer {
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Trainer {
     }
 }
 
-fn read(model: &SharedModel) -> RwLockReadGuard<'_, Model> {
+pub(super) fn read(model: &SharedModel) -> RwLockReadGuard<'_, Model> {
     model.read().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -183,105 +183,6 @@ impl Trainer {
             .filter(|(_, received)| !**received)
             .map(|(p, _)| p.info.path.clone())
             .collect()
-    }
-
-    /// Keeps the state in a file during the first run of steps, and resumes that run from it if
-    /// wanted. Not for trainers with parts of the caller's ([`Schedule::Custom`](crate::optim::Schedule),
-    /// [`Probe::Custom`]), whose own state no file can hold: these ignore it.
-    /// Says whether it does.
-    pub fn checkpoint_to(&mut self, settings: CheckpointSettings) -> bool {
-        let own = self.settings.schedule.factor(0).is_some()
-            && !self
-                .settings
-                .probes
-                .iter()
-                .any(|p| matches!(p, Probe::Custom { .. }));
-        self.checkpoints = own.then(|| Checkpoints {
-            settings,
-            fingerprint: String::new(),
-            last: Instant::now(),
-            written: false,
-        });
-        own
-    }
-
-    /// Calls `f` with parameters and optimizer states under their names.
-    fn with_values<R>(&self, f: impl FnOnce(checkpoint::Values<'_>) -> Result<R>) -> Result<R> {
-        let model = read(&self.model);
-        let mut values = Vec::new();
-        for (param, states) in model.params().iter().zip(&self.states) {
-            let path = &param.info.path;
-            values.push((format!("param.{path}"), &param.value));
-            for (name, state) in self.optimizer.states().iter().zip(states) {
-                values.push((format!("{name}.{path}"), state));
-            }
-        }
-        f(values)
-    }
-
-    /// At the beginning of the first run: goes on from a checkpoint of this run with at most
-    /// `steps` steps, if there is one and it is wanted.
-    fn resume(&mut self, steps: u64) -> Result<()> {
-        let Some(mut own) = self.checkpoints.take() else {
-            return Ok(());
-        };
-        let settings = &self.record.settings;
-        own.fingerprint = self.with_values(|values| checkpoint::fingerprint(settings, &values))?;
-        own.last = Instant::now();
-        if own.settings.resume {
-            let seeds = read(&self.model).seeds().to_vec();
-            let path = &own.settings.path;
-            let loaded = match path.is_file() {
-                true => Loaded::read(path, &own.fingerprint, &seeds)?,
-                false => None,
-            };
-            let Some(loaded) = loaded.filter(|l| l.plain.step <= steps) else {
-                self.checkpoints = Some(own);
-                return self.record.restart();
-            };
-            self.with_values(|values| loaded.restore(values))?;
-            self.step = loaded.plain.step;
-            self.probed = loaded.plain.probed;
-            self.active = loaded.plain.active;
-            self.received = loaded.plain.received;
-            self.last_loss = loaded.last_loss;
-            self.record.series = loaded.series;
-            self.record.predictions = loaded.predictions;
-            self.record.divergences = loaded.divergences;
-            if let (Some(path), Some(length)) = (
-                self.record.path().map(std::path::Path::to_path_buf),
-                loaded.plain.record_length,
-            ) {
-                self.record.continue_in(&path, length)?;
-            }
-            own.written = true;
-        }
-        self.checkpoints = Some(own);
-        Ok(())
-    }
-
-    /// Writes a checkpoint, if one is due or `now` is set.
-    fn keep(&mut self, now: bool) -> Result<()> {
-        let Some(own) = &self.checkpoints else {
-            return Ok(());
-        };
-        if !now && own.last.elapsed() < own.settings.every {
-            return Ok(());
-        }
-        let plain = Plain::new(&own.fingerprint, self.step, self.probed).with(
-            &self.active,
-            &self.received,
-            self.record.length(),
-        );
-        let path = own.settings.path.clone();
-        self.with_values(|values| {
-            checkpoint::save(&path, plain, values, &self.last_loss, &self.record)
-        })?;
-        if let Some(own) = &mut self.checkpoints {
-            own.last = Instant::now();
-            own.written = true;
-        }
-        Ok(())
     }
 
     /// Takes `steps` steps, measuring probes when they are due (before the update of their step,
