@@ -96,6 +96,10 @@ mod functions {
         // through text, because powers of ten are not exact
         format!("{x:.digits$}").parse().unwrap_or(x)
     }
+    #[rhai_fn(name = "round_to")]
+    pub fn round_to_int(x: i64, digits: i64) -> f64 {
+        round_to(x as f64, digits)
+    }
 }
 
 fn number(value: &Dynamic) -> Option<f64> {

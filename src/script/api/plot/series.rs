@@ -114,7 +114,13 @@ options! {
 
 /// The series of one map; `what` names it in messages.
 pub fn read(what: &str, map: &Map, default: Points) -> Result<Series> {
-    build(SeriesOptions::read(what, map)?, default).map_err(|e| e.at(what))
+    build(SeriesOptions::read(what, map)?, default).map_err(|e| {
+        // the core begins some of its messages with the kind of series
+        match e.message.starts_with(what) {
+            true => e,
+            false => e.at(what),
+        }
+    })
 }
 
 fn build(o: SeriesOptions, default: Points) -> Result<Series> {
