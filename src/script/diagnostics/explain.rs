@@ -41,6 +41,18 @@ pub(super) fn explain(error: &EvalAltResult, known: &Known, place: Option<&Place
             ],
         ),
         EvalAltResult::ErrorDotExpr(text, _) => property(text, known),
+        EvalAltResult::ErrorIndexingType(ty, _) if ty.contains("] = ") => {
+            let receiver = ty.split(" [").next().unwrap_or(ty);
+            let help = (receiver == "Tensor").then(|| {
+                "change an array, `let a = t.to_array()`, and make a tensor of it, `tensor(array)`"
+                    .to_string()
+            });
+            explained(
+                "type",
+                format!("{}s are read-only", receiver.to_lowercase()),
+                help.into_iter().collect(),
+            )
+        }
         EvalAltResult::ErrorIndexingType(ty, _) => {
             let (receiver, index) = ty.split_once(" [").unwrap_or((ty, "]"));
             explained(

@@ -83,23 +83,6 @@ mod functions {
             .or_raise(&ctx)
     }
 
-    // a clear refusal instead of a missing function
-    #[rhai_fn(index_set, return_raw)]
-    pub fn set(
-        ctx: NativeCallContext,
-        tensor: &mut TensorValue,
-        position: i64,
-        value: Dynamic,
-    ) -> RhaiResultOf<()> {
-        let _ = (tensor, position, value);
-        Err(raise(
-            &ctx,
-            Error::other("tensors are read-only").with_help(
-                "change an array, `let a = t.to_array()`, and make a tensor of it, `tensor(array)`",
-            ),
-        ))
-    }
-
     /// One position along any axis, which goes away; negative ones count from the end.
     ///
     /// ```rhai
