@@ -9,7 +9,7 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
-//! | [`error`], [`interrupt`] | the error type; the flag that Ctrl-C raises |
+//! | [`error`], [`interrupt`], [`atomic_file`] | the error type; the flag that Ctrl-C raises; files written wholly or not at all |
 //! | [`tensor`] | fused operations over members, on candle tensors; keyed random numbers |
 //! | [`nn`] | layers, network descriptions, roles, plans |
 //! | [`parametrization`] | one table of scales per file |
@@ -41,6 +41,7 @@
 #![warn(missing_docs)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod atomic_file;
 pub mod error;
 pub mod interrupt;
 

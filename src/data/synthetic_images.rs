@@ -3,8 +3,8 @@
 //! What it is for: online width studies with nothing to download, where features matter. Measured
 //! by `scripts/stream_difficulty.rhai` with the default settings and seed 7: batch 128, one pass,
 //! SGD with momentum 0.9; cross-entropy (accuracy) on 4,096 test images. The networks are ReLU MLPs
-//! with three weight layers; PyTorch trained on the same images gives the same within the spread
-//! over seeds.
+//! with three weight layers, one seed each. PyTorch, trained on these images, reached 2.019 with the
+//! linear model and 1.011 with width 256 after 2,000 steps.
 //!
 //! | after this many steps | 250 | 500 | 1,000 | 2,000 | 4,000 |
 //! | --- | --- | --- | --- | --- | --- |

@@ -1,13 +1,12 @@
 //! From a figure to files.
 
-use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::figure::Figure;
 use super::layout::layout;
 use super::{bitmap, svg};
-use crate::error::{Error, ErrorKind, Result};
+use crate::atomic_file;
+use crate::error::{Error, Result};
 
 impl Figure {
     /// Whether the figure can be drawn.
@@ -48,7 +47,7 @@ impl Figure {
             "png" => self.to_png()?,
             _ => return Err(wrong_extension(path, "a picture", ".svg or .png")),
         };
-        write_whole(path, &bytes)
+        atomic_file::write(path, &bytes)
     }
 
     /// Writes the figure's data as CSV or JSON, by the path's extension, as [`Figure::save`] does.
@@ -61,7 +60,7 @@ impl Figure {
             "json" => self.to_json()?,
             _ => return Err(wrong_extension(path, "a figure's data", ".csv or .json")),
         };
-        write_whole(path, text.as_bytes())
+        atomic_file::write(path, text.as_bytes())
     }
 }
 
@@ -75,41 +74,6 @@ fn wrong_extension(path: &Path, what: &str, accepted: &str) -> Error {
         "{}: {what} is saved as {accepted}, chosen by the file's extension",
         path.display()
     ))
-}
-
-/// Writes a temporary file beside `path` and renames it.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    if !folder.is_dir() {
-        let text = format!(
-            "{}: the folder {} does not exist",
-            path.display(),
-            folder.display()
-        );
-        return Err(Error::new(ErrorKind::Io, text));
-    }
-    if path.is_dir() {
-        let text = format!("{}: is a folder", path.display());
-        return Err(Error::new(ErrorKind::Io, text));
-    }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let temporary = folder.join(format!(".{name}.{}-{number}.tmp", std::process::id()));
-    let written = std::fs::File::create(&temporary)
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&temporary, path));
-    written.map_err(|error| {
-        // The first error is the one to report.
-        let _ = std::fs::remove_file(&temporary);
-        Error::io(path, &error)
-    })
 }
 
 #[cfg(test)]

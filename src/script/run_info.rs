@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::session::Session;
-use crate::error::{Error, Result};
+use crate::atomic_file;
+use crate::error::Result;
 
 /// Version of a library that this program was built with.
 pub fn library_version(name: &str) -> Option<&'static str> {
@@ -48,28 +49,11 @@ pub fn write(session: &Session, folder: &Path) -> Result<()> {
         "machine": { "os": std::env::consts::OS, "arch": std::env::consts::ARCH },
     });
     let text = format!("{info:#}\n");
-    write_file(&folder.join("run.json"), text.as_bytes())?;
+    atomic_file::write(&folder.join("run.json"), text.as_bytes())?;
     if let Some(text) = name.and_then(|n| session.sources.get(&n)) {
-        write_file(&folder.join("script.rhai"), text.as_bytes())?;
+        atomic_file::write(&folder.join("script.rhai"), text.as_bytes())?;
     }
     Ok(())
-}
-
-/// Writes a file so that it is there wholly or not at all.
-///
-/// # Errors
-/// The operating system's refusal (permissions, full disk); an older file then stays as it was.
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".part");
-    let temporary = Path::new(&temporary);
-    std::fs::write(temporary, bytes)
-        .and_then(|()| std::fs::rename(temporary, path))
-        .map_err(|e| {
-            // a torn file is of no use to anybody
-            let _ = std::fs::remove_file(temporary);
-            Error::io(path, &e)
-        })
 }
 
 #[cfg(test)]

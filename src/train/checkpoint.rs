@@ -14,6 +14,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::record::{Divergence, Record, Series};
+use crate::atomic_file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::elem::to_f64;
 use crate::tensor::elementwise::copy_scaled;
@@ -150,15 +151,12 @@ pub(super) fn save(
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, &e))?;
     }
-    let part = path.with_extension("part");
-    let written = candle_core::safetensors::save(&all, &part).map_err(Error::from);
-    written
-        .and_then(|()| std::fs::rename(&part, path).map_err(|e| Error::io(path, &e)))
-        .map_err(|e| {
-            // a torn file is of no use to anybody
-            let _ = std::fs::remove_file(&part);
-            Error::new(ErrorKind::Io, format!("{}: {}", path.display(), e.message))
+    atomic_file::write_with(path, |temporary| {
+        candle_core::safetensors::save(&all, temporary).map_err(|e| {
+            let text = format!("{}: {}", path.display(), Error::from(e).message);
+            Error::new(ErrorKind::Io, text)
         })
+    })
 }
 
 /// What a file says besides the tensors that are copied in place.

@@ -3,8 +3,8 @@
 use rhai::plugin::*;
 
 use super::Registry;
+use crate::atomic_file;
 use crate::script::convert::to_json;
-use crate::script::run_info::write_file;
 use crate::script::{OrRaise, RhaiResultOf, session};
 
 /// Registers the writers.
@@ -60,5 +60,5 @@ mod functions {
 pub(crate) fn save(ctx: &NativeCallContext, name: &str, bytes: &[u8]) -> RhaiResultOf<()> {
     let session = session(ctx).or_raise(ctx)?;
     let path = session.output_path(name).or_raise(ctx)?;
-    write_file(&path, bytes).or_raise(ctx)
+    atomic_file::write(&path, bytes).or_raise(ctx)
 }
