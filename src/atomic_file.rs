@@ -20,7 +20,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Lets `fill` write the temporary file whose path it is given, and renames it.
 ///
 /// # Errors
-/// As [`write`], and the error of `fill`.
+/// As [`write()`], and the error of `fill`.
 pub fn write_with(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let refuse = |text: String| Err(Error::new(ErrorKind::Io, text));
