@@ -9,7 +9,7 @@ use super::init::initial;
 use crate::error::{Error, Result};
 use crate::nn::{Network, Node, Param, ParamInfo, Plan, Sizes};
 use crate::parametrization::{OptimizerFamily, Parametrization, Scales};
-use crate::tensor::elementwise::copy_scaled;
+use crate::tensor::elementwise::copy;
 
 /// A model that a script, a trainer and probes look at together.
 pub type SharedModel = Arc<RwLock<Model>>;
@@ -248,7 +248,7 @@ impl Model {
             )));
         }
         let value = value.to_dtype(self.settings.dtype)?.contiguous()?;
-        copy_scaled(&param.value, &value, 1.0)
+        copy(&param.value, &value)
     }
 
     /// Seeds of the members.
@@ -353,7 +353,7 @@ impl Model {
     /// # Errors
     /// If there is no such path, or the inputs do not fit.
     pub fn activation(&mut self, path: &str, inputs: &Tensor) -> Result<Tensor> {
-        self.walk(inputs, |plan| match plan.activation(path) {
+        self.walk(inputs, |plan| match plan.activation(path)? {
             Some(tensor) => Ok(tensor.copy()?),
             None => Err(Error::setting(format!(
                 "there is no activation `{path}`; there are {}",

@@ -1,11 +1,13 @@
-//! The layer trait: shapes, parameters, forward and backward.
+//! The layer trait: what a layer is, and its passes over one member.
 
 use std::fmt::Debug;
 
 use candle_core::Tensor;
 
+use super::buffer::{Buffer, Parts};
 use super::param::ParamSpec;
 use crate::error::Result;
+use crate::tensor::elem::Elem;
 
 /// A parameter's value during a pass.
 #[derive(Debug, Clone, Copy)]
@@ -18,10 +20,7 @@ pub struct Param<'a> {
 
 /// A layer: a function from activations to activations with parameters, which owns its backward
 /// pass. Shapes given to it and returned by it are those of one example.
-///
-/// During a pass activations have shape `[members, batch, …]`; those that no parameter has touched
-/// yet have one leading entry that all members share, `[1, batch, …]`.
-pub trait Layer: Debug + Send + Sync {
+pub trait Layer: Debug + Send + Sync + Passes<f32> + Passes<f64> {
     /// Name in scripts and messages, for instance `linear`.
     fn kind(&self) -> &'static str;
 
@@ -43,23 +42,144 @@ pub trait Layer: Debug + Send + Sync {
         false
     }
 
-    /// Writes the output `y` for the input `x`.
+    /// How many numbers the forward pass leaves for the backward pass of a batch, beside input and
+    /// output: statistics, masks.
+    fn saved(&self, _batch: usize, _input: &[usize]) -> usize {
+        0
+    }
+}
+
+/// What a pass over a layer is about: sizes, parameters, input. All slices are those of one member.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a, T> {
+    /// Examples in the batch.
+    pub batch: usize,
+    /// Shape of one example's input.
+    pub input: &'a [usize],
+    /// Shape of one example's output.
+    pub output: &'a [usize],
+    /// Parameters of the layer.
+    pub params: Weights<'a, T>,
+    /// Input, `[batch, input…]`.
+    pub x: &'a [T],
+}
+
+/// What the forward pass left for the passes that follow it.
+#[derive(Debug, Clone, Copy)]
+pub struct Forward<'a, T> {
+    /// Output, `[batch, output…]`.
+    pub y: &'a [T],
+    /// As many numbers as [`Layer::saved`] says.
+    pub saved: &'a [T],
+}
+
+/// Tangents (directional derivatives) at a pass: of the parameters and of the input.
+#[derive(Debug, Clone, Copy)]
+pub struct Tangents<'a, T> {
+    /// Of the parameters, without their multipliers.
+    pub params: Weights<'a, T>,
+    /// Of the input; `None` where it does not move.
+    pub x: Option<&'a [T]>,
+}
+
+/// The passes of a layer over one member, in one element type.
+///
+/// A pass may split its work into tasks, with borders that depend on sizes alone. Gradients and
+/// tangents are written, not added to what is there.
+pub trait Passes<T: Elem> {
+    /// Writes the output `y`, and `saved`.
     ///
     /// # Errors
-    /// If shapes do not fit.
-    fn forward(&self, params: &[Param<'_>], x: &Tensor, y: &Tensor) -> Result<()>;
+    /// If the input has values that the layer cannot take.
+    fn forward(&self, at: Pass<'_, T>, y: &mut [T], saved: &mut [T]) -> Result<()>;
 
     /// From the gradient `gy` of the output, writes those of the parameters and, if wanted, `gx` of
     /// the input.
     ///
     /// # Errors
-    /// If shapes do not fit.
+    /// As for the forward pass.
     fn backward(
         &self,
-        params: &[Param<'_>],
-        x: &Tensor,
-        gy: &Tensor,
-        grads: &[Tensor],
-        gx: Option<&Tensor>,
+        at: Pass<'_, T>,
+        was: Forward<'_, T>,
+        gy: &[T],
+        grads: Parts<'_, T>,
+        gx: Option<&mut [T]>,
     ) -> Result<()>;
+
+    /// Writes the tangent `dy` of the output (a Jacobian–vector product).
+    ///
+    /// # Errors
+    /// As for the forward pass.
+    fn tangent(
+        &self,
+        at: Pass<'_, T>,
+        was: Forward<'_, T>,
+        tangents: Tangents<'_, T>,
+        dy: &mut [T],
+    ) -> Result<()>;
+
+    /// The tangent of the backward pass: from the gradient of the output and its tangent, writes the tangents of the
+    /// parameters' gradients and, if wanted, of the input's.
+    ///
+    /// # Errors
+    /// As for the forward pass.
+    fn backward_tangent(
+        &self,
+        at: Pass<'_, T>,
+        was: Forward<'_, T>,
+        tangents: Tangents<'_, T>,
+        gradient: (&[T], &[T]),
+        dgrads: Parts<'_, T>,
+        dgx: Option<&mut [T]>,
+    ) -> Result<()>;
+}
+
+/// An element type that layers compute in.
+pub trait Real: Elem {
+    /// A layer's passes in this type.
+    fn passes(layer: &dyn Layer) -> &dyn Passes<Self>;
+}
+
+impl Real for f32 {
+    fn passes(layer: &dyn Layer) -> &dyn Passes<Self> {
+        layer
+    }
+}
+
+impl Real for f64 {
+    fn passes(layer: &dyn Layer) -> &dyn Passes<Self> {
+        layer
+    }
+}
+
+/// One member's values of a layer's parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct Weights<'a, T> {
+    pub(super) buffers: &'a [Buffer<T>],
+    pub(super) multipliers: &'a [f64],
+    pub(super) member: usize,
+}
+
+impl<'a, T: Elem> Weights<'a, T> {
+    /// How many parameters there are.
+    pub fn len(&self) -> usize {
+        self.buffers.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.buffers.is_empty()
+    }
+
+    /// The values of parameter `i`, without its multiplier.
+    pub fn value(&self, i: usize) -> &'a [T] {
+        // SAFETY: passes write parameters only between passes, see `Plan`
+        unsafe { self.buffers[i].of(self.member) }
+    }
+
+    /// The forward multiplier of parameter `i`.
+    pub fn multiplier(&self, i: usize) -> f64 {
+        self.multipliers[i]
+    }
 }

@@ -7,7 +7,6 @@ mod sgd;
 
 use std::fmt::Debug;
 
-use candle_core::Tensor;
 use serde_json::Value;
 
 pub use adam::Adam;
@@ -16,29 +15,59 @@ pub use schedule::Schedule;
 pub use sgd::Sgd;
 
 use crate::error::Result;
+use crate::nn::{Parts, Real};
 use crate::parametrization::{OptimizerFamily, Scales};
 
-/// One parameter's update.
+/// The update of one member's part of one parameter.
 #[derive(Debug)]
-pub struct Update<'a> {
-    /// The parameter, `[members, …]`, changed in place.
-    pub param: &'a Tensor,
-    /// Its gradient, of the same shape.
-    pub grad: &'a Tensor,
-    /// Its state, one tensor of the same shape for each of [`Optimizer::states`].
-    pub state: &'a [Tensor],
+pub struct Update<'a, T> {
+    /// The parameter, changed in place.
+    pub param: &'a mut [T],
+    /// Its gradient.
+    pub grad: &'a [T],
+    /// Its state, one slice of the same size for each of [`Optimizer::states`].
+    pub state: Parts<'a, T>,
+    /// Its shape, without the member axis.
+    pub shape: &'a [usize],
     /// Its scales.
     pub scales: &'a Scales,
     /// The schedule's factor of the learning rate.
     pub factor: f64,
-    /// Members to update; the others are left as they are.
-    pub active: &'a [bool],
+    /// The member, for scalars that differ among members.
+    pub member: usize,
     /// Number of this update, from 1.
     pub step: u64,
 }
 
+/// An update rule in one element type.
+pub trait Rule<T> {
+    /// Updates one member's part of a parameter and its state in place.
+    ///
+    /// # Errors
+    /// If there is less state than [`Optimizer::states`] says.
+    fn update(&self, update: Update<'_, T>) -> Result<()>;
+}
+
+/// An element type that optimizers compute in.
+pub trait Optimized: Real {
+    /// An optimizer's rule in this type.
+    fn rule(optimizer: &dyn Optimizer) -> &dyn Rule<Self>;
+}
+
+impl Optimized for f32 {
+    fn rule(optimizer: &dyn Optimizer) -> &dyn Rule<Self> {
+        optimizer
+    }
+}
+
+impl Optimized for f64 {
+    fn rule(optimizer: &dyn Optimizer) -> &dyn Rule<Self> {
+        optimizer
+    }
+}
+
 /// An optimizer: scalars, one per member where wanted, and an update rule.
-pub trait Optimizer: Debug + Send + Sync {
+pub trait Optimizer: Debug + Send + Sync + Rule<f32> + Rule<f64> {
     /// Name in scripts, for instance `sgd`.
     fn name(&self) -> &'static str;
 
@@ -56,12 +85,6 @@ pub trait Optimizer: Debug + Send + Sync {
     /// # Errors
     /// If one has another number of values: the setting's name and both numbers.
     fn check(&self, members: usize) -> Result<()>;
-
-    /// Updates one parameter and its state in place.
-    ///
-    /// # Errors
-    /// If shapes do not fit.
-    fn update(&self, update: Update<'_>) -> Result<()>;
 
     /// Settings for the record.
     fn settings(&self) -> Value;

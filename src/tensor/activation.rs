@@ -1,14 +1,9 @@
 //! Elementwise nonlinearities and their derivatives.
 
-use candle_core::Tensor;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::elem::{Elem, dispatch, read, write};
-use crate::error::{Error, Result};
-
-/// Numbers per task of an elementwise pass.
-const CHUNK: usize = 1 << 14;
+use super::elem::Elem;
+use super::elementwise::chunks;
 
 /// An elementwise nonlinearity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +83,20 @@ impl Activation {
             Self::Quadratic => T::of(2.0) * x,
         }
     }
+
+    /// The second derivative at `x`; 0 for relu, also at 0.
+    pub fn second_derivative<T: Elem>(self, x: T) -> T {
+        match self {
+            Self::Relu | Self::Identity => T::zero(),
+            Self::Gelu => (T::of(2.0) - x * x) * normal_density(x),
+            Self::Tanh => {
+                let tanh = x.tanh();
+                T::of(-2.0) * tanh * (T::one() - tanh * tanh)
+            }
+            Self::Erf => T::of(-2.0 * std::f64::consts::FRAC_2_SQRT_PI) * x * (-x * x).exp(),
+            Self::Quadratic => T::of(2.0),
+        }
+    }
 }
 
 fn normal_cdf<T: Elem>(x: T) -> T {
@@ -98,48 +107,37 @@ fn normal_density<T: Elem>(x: T) -> T {
     T::of(0.398_942_280_401_432_7) * (T::of(-0.5) * x * x).exp()
 }
 
-fn same_size(x: &Tensor, y: &Tensor, name: &str) -> Result<()> {
-    if x.elem_count() == y.elem_count() {
-        return Ok(());
-    }
-    Err(Error::shape(format!(
-        "{name}: {:?} does not fit {:?}",
-        x.dims(),
-        y.dims()
-    )))
-}
-
 /// `y = φ(x)`, elementwise.
-///
-/// # Errors
-/// If the sizes differ.
-pub fn forward(y: &Tensor, x: &Tensor, activation: Activation) -> Result<()> {
-    same_size(x, y, activation.name())?;
-    dispatch!(x, T => read(x, |xs: &[T]| write(y, |ys: &mut [T]| {
-        ys.par_chunks_mut(CHUNK).zip(xs.par_chunks(CHUNK)).for_each(|(ys, xs)| {
-            for (y, x) in ys.iter_mut().zip(xs) {
-                *y = activation.value(*x);
-            }
-        });
-        Ok(())
-    })))
+pub fn forward<T: Elem>(activation: Activation, x: &[T], y: &mut [T]) {
+    chunks(y, |at, y| {
+        for (y, x) in y.iter_mut().zip(&x[at..]) {
+            *y = activation.value(*x);
+        }
+    });
 }
 
-/// `gx = gy · φ'(x)`, elementwise.
-///
-/// # Errors
-/// If the sizes differ.
-pub fn backward(gx: &Tensor, gy: &Tensor, x: &Tensor, activation: Activation) -> Result<()> {
-    same_size(gx, gy, activation.name())?;
-    same_size(gx, x, activation.name())?;
-    dispatch!(x, T => read(x, |xs: &[T]| read(gy, |gys: &[T]| write(gx, |gxs: &mut [T]| {
-        gxs.par_chunks_mut(CHUNK)
-            .zip(gys.par_chunks(CHUNK).zip(xs.par_chunks(CHUNK)))
-            .for_each(|(gxs, (gys, xs))| {
-                for (gx, (gy, x)) in gxs.iter_mut().zip(gys.iter().zip(xs)) {
-                    *gx = *gy * activation.derivative(*x);
-                }
-            });
-        Ok(())
-    }))))
+/// `gx = gy · φ'(x)`, elementwise; also the tangent of `y` from that of `x`.
+pub fn backward<T: Elem>(activation: Activation, x: &[T], gy: &[T], gx: &mut [T]) {
+    chunks(gx, |at, gx| {
+        for (gx, (gy, x)) in gx.iter_mut().zip(gy[at..].iter().zip(&x[at..])) {
+            *gx = *gy * activation.derivative(*x);
+        }
+    });
+}
+
+/// The tangent of [`backward`]: `dgx = dgy · φ'(x) + gy · φ''(x) · dx`, elementwise.
+pub fn backward_tangent<T: Elem>(
+    activation: Activation,
+    (x, dx): (&[T], Option<&[T]>),
+    (gy, dgy): (&[T], &[T]),
+    dgx: &mut [T],
+) {
+    backward(activation, x, dgy, dgx);
+    let Some(dx) = dx else { return };
+    chunks(dgx, |at, dgx| {
+        let rest = x[at..].iter().zip(&dx[at..]).zip(&gy[at..]);
+        for (dgx, ((x, dx), gy)) in dgx.iter_mut().zip(rest) {
+            *dgx += *gy * activation.second_derivative(*x) * *dx;
+        }
+    });
 }

@@ -18,4 +18,5 @@ pub mod linear;
 pub mod loss;
 pub mod matmul;
 pub mod rng;
+pub mod scratch;
 pub mod update;

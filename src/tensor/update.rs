@@ -1,11 +1,12 @@
 //! Optimizer updates in place: one pass over each parameter, its gradient and its state.
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::elem::{Elem, dispatch, read, write};
+use super::elem::Elem;
 use super::elementwise::CHUNK;
-use crate::error::{Error, Result};
+
+/// Numbers that are updated by the calling thread.
+const ALONE: usize = 4 * CHUNK;
 
 /// Scalars of one member's SGD update of one parameter.
 #[derive(Debug, Clone, Copy)]
@@ -39,126 +40,66 @@ pub struct Adam {
     pub step: u64,
 }
 
-/// Checks that all tensors have the parameter's size and there is one entry per member.
-fn per_member<S>(param: &Tensor, others: &[&Tensor], scalars: &[S]) -> Result<usize> {
-    let members = param.dims().first().copied().unwrap_or(1);
-    if scalars.len() != members {
-        return Err(Error::shape(format!(
-            "update: {} sets of scalars for {members} members",
-            scalars.len()
-        )));
-    }
-    if let Some(bad) = others.iter().find(|t| t.dims() != param.dims()) {
-        return Err(Error::shape(format!(
-            "update: parameter {:?} does not fit gradient or state {:?}",
-            param.dims(),
-            bad.dims()
-        )));
-    }
-    Ok((param.elem_count() / members.max(1)).max(1))
-}
-
-/// SGD as in PyTorch: `g += weight_decay · p; v = momentum · v + g; p −= lr · (nesterov ? g +
-/// momentum · v : v)`. A `None` member is left as it is. On the first update `v = g`, which is the
-/// same as starting from `v = 0`.
-///
-/// # Errors
-/// If the shapes do not fit.
-pub fn sgd(
-    param: &Tensor,
-    grad: &Tensor,
-    velocity: Option<&Tensor>,
-    scalars: &[Option<Sgd>],
-) -> Result<()> {
-    let others: Vec<&Tensor> = std::iter::once(grad).chain(velocity).collect();
-    let size = per_member(param, &others, scalars)?;
-    dispatch!(param, T => read(grad, |gs: &[T]| write(param, |ps: &mut [T]| match velocity {
-        None => {
-            for ((ps, gs), s) in ps.chunks_mut(size).zip(gs.chunks(size)).zip(scalars) {
-                let Some(s) = s else { continue };
-                let (lr, decay) = (<T as Elem>::of(s.lr), <T as Elem>::of(s.weight_decay));
-                ps.par_chunks_mut(CHUNK).zip(gs.par_chunks(CHUNK)).for_each(|(ps, gs)| {
-                    for (p, g) in ps.iter_mut().zip(gs) {
-                        *p -= lr * (*g + decay * *p);
-                    }
-                });
-            }
-            Ok(())
+/// SGD as in PyTorch on one member's parameter: `g += weight_decay · p; v = momentum · v + g; p −= lr ·
+/// (nesterov ? g + momentum · v : v)`. On the first update `v = g`, which is the same as starting from
+/// `v = 0`.
+pub fn sgd<T: Elem>(p: &mut [T], g: &[T], velocity: Option<&mut [T]>, s: Sgd) {
+    let (lr, decay, momentum) = (T::of(s.lr), T::of(s.weight_decay), T::of(s.momentum));
+    let plain = |p: &mut [T], g: &[T]| {
+        for (p, g) in p.iter_mut().zip(g) {
+            *p -= lr * (*g + decay * *p);
         }
-        Some(velocity) => write(velocity, |vs: &mut [T]| {
-            let members = ps.chunks_mut(size).zip(vs.chunks_mut(size)).zip(gs.chunks(size));
-            for (((ps, vs), gs), s) in members.zip(scalars) {
-                let Some(s) = s else { continue };
-                let (lr, decay) = (<T as Elem>::of(s.lr), <T as Elem>::of(s.weight_decay));
-                let momentum = <T as Elem>::of(s.momentum);
-                ps.par_chunks_mut(CHUNK)
-                    .zip(vs.par_chunks_mut(CHUNK))
-                    .zip(gs.par_chunks(CHUNK))
-                    .for_each(|((ps, vs), gs)| {
-                        if s.nesterov {
-                            for ((p, v), g) in ps.iter_mut().zip(vs).zip(gs) {
-                                let g = *g + decay * *p;
-                                *v = momentum * *v + g;
-                                *p -= lr * (g + momentum * *v);
-                            }
-                        } else {
-                            for ((p, v), g) in ps.iter_mut().zip(vs).zip(gs) {
-                                *v = momentum * *v + (*g + decay * *p);
-                                *p -= lr * *v;
-                            }
-                        }
-                    });
-            }
-            Ok(())
-        }),
-    })))
+    };
+    let heavy = |p: &mut [T], g: &[T], v: &mut [T]| {
+        for ((p, g), v) in p.iter_mut().zip(g).zip(v) {
+            let g = *g + decay * *p;
+            *v = momentum * *v + g;
+            *p -= lr * if s.nesterov { g + momentum * *v } else { *v };
+        }
+    };
+    match velocity {
+        None if p.len() <= ALONE => plain(p, g),
+        None => p
+            .par_chunks_mut(CHUNK)
+            .zip(g.par_chunks(CHUNK))
+            .for_each(|(p, g)| plain(p, g)),
+        Some(v) if p.len() <= ALONE => heavy(p, g, v),
+        Some(v) => p
+            .par_chunks_mut(CHUNK)
+            .zip(g.par_chunks(CHUNK))
+            .zip(v.par_chunks_mut(CHUNK))
+            .for_each(|((p, g), v)| heavy(p, g, v)),
+    }
 }
 
-/// Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019) with PyTorch's conventions: bias
-/// corrected moments `m`, `v`, and `eps` outside the root. A `None` member is left as it is.
-///
-/// # Errors
-/// If the shapes do not fit.
-pub fn adam(
-    param: &Tensor,
-    grad: &Tensor,
-    first: &Tensor,
-    second: &Tensor,
-    scalars: &[Option<Adam>],
-) -> Result<()> {
-    let size = per_member(param, &[grad, first, second], scalars)?;
-    dispatch!(param, T => read(grad, |gs: &[T]| write(param, |ps: &mut [T]| {
-        write(first, |ms: &mut [T]| write(second, |vs: &mut [T]| {
-            let members = ps
-                .chunks_mut(size)
-                .zip(ms.chunks_mut(size))
-                .zip(vs.chunks_mut(size))
-                .zip(gs.chunks(size));
-            for ((((ps, ms), vs), gs), s) in members.zip(scalars) {
-                let Some(s) = s else { continue };
-                let steps = s.step.min(i32::MAX as u64) as i32;
-                let correction1 = 1.0 - s.beta1.powi(steps);
-                let correction2 = (1.0 - s.beta2.powi(steps)).sqrt();
-                let of = |x: f64| <T as Elem>::of(x);
-                let (beta1, beta2, eps) = (of(s.beta1), of(s.beta2), of(s.eps));
-                let (rest1, rest2) = (of(1.0 - s.beta1), of(1.0 - s.beta2));
-                let (rate, root) = (of(s.lr / correction1), of(1.0 / correction2));
-                let l2 = of(if s.decoupled { 0.0 } else { s.weight_decay });
-                let keep = of(if s.decoupled { 1.0 - s.lr * s.weight_decay } else { 1.0 });
-                ps.par_chunks_mut(CHUNK)
-                    .zip(ms.par_chunks_mut(CHUNK))
-                    .zip(vs.par_chunks_mut(CHUNK))
-                    .zip(gs.par_chunks(CHUNK))
-                    .for_each(|(((ps, ms), vs), gs)| {
-                        for (((p, m), v), g) in ps.iter_mut().zip(ms).zip(vs).zip(gs) {
-                            let g = *g + l2 * *p;
-                            *m = beta1 * *m + rest1 * g;
-                            *v = beta2 * *v + rest2 * g * g;
-                            *p = keep * *p - rate * *m / (num_traits::Float::sqrt(*v) * root + eps);
-                        }
-                    });
-            }
-            Ok(())
-        }))
-    })))
+/// Adam or AdamW as in PyTorch on one member's parameter, with first and second moment.
+pub fn adam<T: Elem>(p: &mut [T], g: &[T], first: &mut [T], second: &mut [T], s: Adam) {
+    let steps = s.step.min(i32::MAX as u64) as i32;
+    let correction1 = 1.0 - s.beta1.powi(steps);
+    let correction2 = (1.0 - s.beta2.powi(steps)).sqrt();
+    let (beta1, beta2, eps) = (T::of(s.beta1), T::of(s.beta2), T::of(s.eps));
+    let (rest1, rest2) = (T::of(1.0 - s.beta1), T::of(1.0 - s.beta2));
+    let (rate, root) = (T::of(s.lr / correction1), T::of(1.0 / correction2));
+    let l2 = T::of(if s.decoupled { 0.0 } else { s.weight_decay });
+    let keep = T::of(if s.decoupled {
+        1.0 - s.lr * s.weight_decay
+    } else {
+        1.0
+    });
+    let part = |p: &mut [T], g: &[T], m: &mut [T], v: &mut [T]| {
+        for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+            let g = *g + l2 * *p;
+            *m = beta1 * *m + rest1 * g;
+            *v = beta2 * *v + rest2 * g * g;
+            *p = keep * *p - rate * *m / (num_traits::Float::sqrt(*v) * root + eps);
+        }
+    };
+    if p.len() <= ALONE {
+        return part(p, g, first, second);
+    }
+    p.par_chunks_mut(CHUNK)
+        .zip(g.par_chunks(CHUNK))
+        .zip(first.par_chunks_mut(CHUNK))
+        .zip(second.par_chunks_mut(CHUNK))
+        .for_each(|(((p, g), m), v)| part(p, g, m, v));
 }

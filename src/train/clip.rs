@@ -1,10 +1,10 @@
 //! Gradient clipping.
 
-use candle_core::Tensor;
 use serde::Serialize;
 
-use crate::error::Result;
-use crate::tensor::elementwise::{clamp, scale_members, squared_norms};
+use crate::nn::Buffer;
+use crate::tensor::elem::Elem;
+use crate::tensor::elementwise::{clamp, scale, squared_norm};
 
 /// How gradients are limited before an update; each member by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -20,24 +20,20 @@ pub enum Clip {
 }
 
 impl Clip {
-    /// Limits the gradients `[members, …]` of all parameters in place.
+    /// Limits one member's part of the gradients of all parameters in place.
     ///
-    /// # Errors
-    /// If a gradient is not a float tensor.
-    pub fn apply(self, grads: &[Tensor]) -> Result<()> {
+    /// # Safety
+    /// There is such a member, and nobody else uses its gradients meanwhile.
+    pub unsafe fn apply<T: Elem>(self, grads: &[Buffer<T>], member: usize) {
+        // SAFETY: as the caller promises; one gradient at a time
+        let of_mut = |grad: &Buffer<T>| unsafe { grad.of_mut(member) };
         match self {
-            Self::None => Ok(()),
-            Self::Value(limit) => grads.iter().try_for_each(|g| clamp(g, limit)),
+            Self::None => {}
+            Self::Value(limit) => grads.iter().for_each(|g| clamp(of_mut(g), limit)),
             Self::Norm(limit) => {
-                let mut squares: Vec<f64> = Vec::new();
-                for grad in grads {
-                    let norms = squared_norms(grad)?;
-                    squares.resize(norms.len(), 0.0);
-                    squares.iter_mut().zip(norms).for_each(|(sum, n)| *sum += n);
-                }
-                let factor = |square: &f64| (limit / (square.sqrt() + 1e-6)).min(1.0);
-                let factors: Vec<f64> = squares.iter().map(factor).collect();
-                grads.iter().try_for_each(|g| scale_members(g, &factors))
+                let square: f64 = grads.iter().map(|g| squared_norm(of_mut(g))).sum();
+                let factor = (limit / (square.sqrt() + 1e-6)).min(1.0);
+                grads.iter().for_each(|g| scale(of_mut(g), factor));
             }
         }
     }

@@ -1,11 +1,12 @@
 //! What training minimises.
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::data::{Labels, Targets};
 use crate::error::{Error, Result};
-use crate::tensor::elem::to_f64;
+use crate::tensor::elem::{Elem, dispatch, read, to_f64, write};
 use crate::tensor::loss;
 
 /// A loss, mean over the batch.
@@ -46,28 +47,93 @@ impl Loss {
         labels: &Labels,
         gradient: Option<&Tensor>,
     ) -> Result<Vec<f64>> {
-        match (self, labels) {
-            (Self::CrossEntropy, Labels::Classes(classes)) => {
-                loss::cross_entropy(outputs, &classes.to_vec1::<u32>()?, gradient)
+        let (members, rows, width) = outputs.dims3()?;
+        let goal = Goal::new(self, labels, rows, width)?;
+        let size = (rows * width).max(1);
+        dispatch!(outputs, T => read(outputs, |zs: &[T]| match gradient {
+            None => Ok((0..members)
+                .into_par_iter()
+                .map(|m| goal.loss(&zs[m * size..][..rows * width], None))
+                .collect()),
+            Some(gradient) => write(gradient, |gs: &mut [T]| {
+                let members = gs.par_chunks_mut(size).zip(zs.par_chunks(size));
+                Ok(members.map(|(g, z)| goal.loss(z, Some(g))).collect())
+            }),
+        }))
+    }
+}
+
+/// What the outputs for one batch should be, checked.
+#[derive(Debug)]
+pub struct Goal {
+    width: usize,
+    targets: Checked,
+}
+
+#[derive(Debug)]
+enum Checked {
+    Classes(Vec<u32>),
+    Values(Vec<f64>),
+}
+
+impl Goal {
+    /// The labels of a batch for a network with `width` outputs.
+    ///
+    /// # Errors
+    /// If labels do not fit the outputs in number or kind, or a class is out of range.
+    pub fn new(loss: Loss, labels: &Labels, batch: usize, width: usize) -> Result<Self> {
+        let name = loss.name();
+        let fit = |found: usize, wanted: usize| {
+            if found == wanted {
+                return Ok(());
             }
-            (Self::Mse, Labels::Classes(classes)) => {
-                let width = outputs.dims3()?.2;
+            Err(Error::shape(format!(
+                "{name}: outputs [{batch}, {width}] need {wanted} labels, got {found}"
+            )))
+        };
+        let targets = match (loss, labels) {
+            (_, Labels::Classes(classes)) => {
                 let classes = classes.to_vec1::<u32>()?;
-                let mut targets = vec![0.0; classes.len() * width];
-                for (row, &class) in targets.chunks_mut(width.max(1)).zip(&classes) {
-                    *row.get_mut(class as usize).ok_or_else(|| {
-                        Error::shape(format!(
-                            "mse: class {class} does not fit a network with {width} outputs"
-                        ))
-                    })? = 1.0;
+                fit(classes.len(), batch)?;
+                if let Some(bad) = classes.iter().find(|&&c| c as usize >= width) {
+                    return Err(Error::shape(format!(
+                        "{name}: class {bad} does not fit a network with {width} outputs"
+                    )));
                 }
-                loss::mse(outputs, &targets, gradient)
+                match loss {
+                    Loss::CrossEntropy => Checked::Classes(classes),
+                    Loss::Mse => {
+                        let mut targets = vec![0.0; batch * width];
+                        for (row, &class) in targets.chunks_mut(width.max(1)).zip(&classes) {
+                            row[class as usize] = 1.0;
+                        }
+                        Checked::Values(targets)
+                    }
+                }
             }
-            (Self::Mse, Labels::Values(values)) => loss::mse(outputs, &to_f64(values)?, gradient),
-            (Self::CrossEntropy, Labels::Values(_)) => Err(Error::setting(
-                "cross_entropy needs class labels, but the stream has real targets",
-            )
-            .with_help("use loss: \"mse\" with this stream")),
+            (Loss::Mse, Labels::Values(values)) => {
+                let targets = to_f64(values)?;
+                fit(targets.len(), batch * width)?;
+                Checked::Values(targets)
+            }
+            (Loss::CrossEntropy, Labels::Values(_)) => {
+                return Err(Error::setting(
+                    "cross_entropy needs class labels, but the stream has real targets",
+                )
+                .with_help("use loss: \"mse\" with this stream"));
+            }
+        };
+        Ok(Self { width, targets })
+    }
+
+    /// The loss of one member's `outputs [batch, width]`; with `gradient` (same shape) also its
+    /// gradient.
+    pub fn loss<T: Elem>(&self, outputs: &[T], gradient: Option<&mut [T]>) -> f64 {
+        match &self.targets {
+            Checked::Classes(classes) => {
+                loss::cross_entropy(outputs, self.width, classes, gradient)
+            }
+            Checked::Values(values) => loss::mse(outputs, self.width, values, gradient),
         }
     }
 }

@@ -7,12 +7,13 @@ mod progress;
 mod record;
 mod resume;
 mod settings;
+mod step;
 mod trainer;
 mod when;
 
 pub use checkpoint::CheckpointSettings;
 pub use clip::Clip;
-pub use loss::Loss;
+pub use loss::{Goal, Loss};
 pub use progress::{Progress, Reporter};
 pub use record::{Divergence, Record, Series};
 pub use settings::{Hooks, NoHooks, Probe, RunEnd, TrainerSettings};
