@@ -64,10 +64,99 @@ pub unsafe fn tile<S: Simd, T: Vector, const MR: usize, const NV: usize, const P
             left = left.wrapping_add(step);
             right = right.wrapping_add(panel);
         }
-        let alpha = T::splat(simd, c.alpha);
-        for (i, acc) in acc.iter().enumerate() {
-            for (v, &sum) in acc.iter().enumerate() {
-                let at = c.ptr.add(i * c.row + v * lanes).cast::<T::V<S>>();
+        store::<S, T, MR, NV>(simd, acc, std::array::from_fn(|v| c.ptr.add(v * lanes)), c);
+    }
+}
+
+/// Where a run of steps starts in both operands.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Run {
+    /// Offset in `a`.
+    pub a: usize,
+    /// Offset in `b`.
+    pub b: usize,
+}
+
+/// The right operand of [`tile_runs`]: vector `v` of step `p` at `ptr[v] + p · step`.
+#[derive(Debug, Clone, Copy)]
+pub struct Right<T, const NV: usize> {
+    /// The vectors of step 0.
+    pub ptr: [*const T; NV],
+    /// Distance between steps.
+    pub step: usize,
+}
+
+/// The left operand of [`tile_runs`]: row `i` of step `p` at `ptr + rows[i] + p · step`.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<T, const MR: usize> {
+    /// Step 0.
+    pub ptr: *const T,
+    /// Offset of each row.
+    pub rows: [usize; MR],
+    /// Distance between steps.
+    pub step: usize,
+}
+
+/// A tile `a · b` summed over several runs of `steps` steps each, which lie anywhere in the operands:
+/// a convolution's products without a copy of the image in product form. `PACKED`: `a` is a packed
+/// panel of `MR` rows.
+///
+/// # Safety
+/// All addresses lie inside their buffers.
+#[inline(always)]
+pub unsafe fn tile_runs<
+    S: Simd,
+    T: Vector,
+    const MR: usize,
+    const NV: usize,
+    const PACKED: bool,
+>(
+    simd: S,
+    (runs, steps): (&[Run], usize),
+    a: Rows<T, MR>,
+    b: Right<T, NV>,
+) -> [[T::V<S>; NV]; MR] {
+    let zero = T::splat(simd, T::default());
+    let mut acc = [[zero; NV]; MR];
+    // SAFETY: the caller keeps to its buffers
+    unsafe {
+        for run in runs {
+            let mut left = a.ptr.wrapping_add(run.a);
+            let mut right = b.ptr.map(|p| p.wrapping_add(run.b));
+            for _ in 0..steps {
+                let columns = right.map(|p| p.cast::<T::V<S>>().read_unaligned());
+                for (i, acc) in acc.iter_mut().enumerate() {
+                    let row = if PACKED { i } else { a.rows[i] };
+                    let value = T::splat(simd, *left.add(row));
+                    for (acc, &column) in acc.iter_mut().zip(&columns) {
+                        *acc = T::mul_add(simd, value, column, *acc);
+                    }
+                }
+                left = left.wrapping_add(if PACKED { MR } else { a.step });
+                right = right.map(|p| p.wrapping_add(b.step));
+            }
+        }
+    }
+    acc
+}
+
+/// `c (+)= alpha · acc`, with vector `v` of row `i` at `to[v] + i · c.row`.
+///
+/// # Safety
+/// All addresses lie inside their buffers.
+#[inline(always)]
+pub unsafe fn store<S: Simd, T: Vector, const MR: usize, const NV: usize>(
+    simd: S,
+    acc: [[T::V<S>; NV]; MR],
+    to: [*mut T; NV],
+    c: Target<T>,
+) {
+    let alpha = T::splat(simd, c.alpha);
+    for (i, acc) in acc.into_iter().enumerate() {
+        for (sum, to) in acc.into_iter().zip(to) {
+            // SAFETY: the caller keeps to its buffer
+            unsafe {
+                let at = to.add(i * c.row).cast::<T::V<S>>();
                 at.write_unaligned(if c.accumulate {
                     T::mul_add(simd, alpha, sum, at.read_unaligned())
                 } else {

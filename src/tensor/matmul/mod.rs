@@ -5,8 +5,8 @@
 //! why members with a shared input need no common "wide" product: their input is not copied at all.
 
 mod block;
-mod kernel;
-mod pack;
+pub(super) mod kernel;
+pub(super) mod pack;
 mod vector;
 
 use std::ops::Range;
@@ -78,6 +78,20 @@ impl<T> Shared<T> {
         Self(slice.as_mut_ptr())
     }
 
+    pub(super) fn at(ptr: *mut T) -> Self {
+        Self(ptr)
+    }
+
+    /// For tasks that only read.
+    pub(super) fn new_const(ptr: *const T) -> Self {
+        Self(ptr.cast_mut())
+    }
+
+    /// The same from a later number on, inside what it points to.
+    pub(super) fn offset(self, by: usize) -> Self {
+        Self(self.0.wrapping_add(by))
+    }
+
     pub(super) fn ptr(self) -> *mut T {
         self.0
     }
@@ -89,6 +103,11 @@ const TASK: usize = 1 << 20;
 const MAX_TASKS: usize = 8;
 
 struct Panels<T>(std::marker::PhantomData<T>);
+
+/// Height of the panels of left operands and width of those of right operands, on this machine.
+pub(super) fn panel_sizes<T: Vector>() -> (usize, usize) {
+    Arch::new().dispatch(Panels::<T>(std::marker::PhantomData))
+}
 
 impl<T: Vector> WithSimd for Panels<T> {
     type Output = (usize, usize);
@@ -248,7 +267,7 @@ impl<T: Vector> Product<T> {
     /// read is packed once before.
     fn split_longer_side(&self, tasks: usize) {
         let (m, n, k) = self.shape;
-        let (mr, nr) = Arch::new().dispatch(Panels::<T>(std::marker::PhantomData));
+        let (mr, nr) = panel_sizes::<T>();
         let by_cols = n >= m;
         let (shared, short, width) = if by_cols {
             (self.a, m, mr)

@@ -134,6 +134,37 @@ unsafe fn strided<T: Copy + Default>(
     }
 }
 
+/// `dst[c · dst_row + r] = src[r · src_row + c]` for `rows × cols` entries.
+///
+/// # Safety
+/// Both cover their entries.
+#[inline(always)]
+pub unsafe fn transpose_into<T: Copy>(
+    (dst, dst_row): (*mut T, usize),
+    (src, src_row): (*const T, usize),
+    (rows, cols): (usize, usize),
+) {
+    let (mut whole_rows, mut whole_cols) = (0, 0);
+    // SAFETY: as the caller promises
+    unsafe {
+        if transposes::<T>() {
+            (whole_rows, whole_cols) = (rows / 8 * 8, cols / 8 * 8);
+            for c in (0..whole_cols).step_by(8) {
+                for r in (0..whole_rows).step_by(8) {
+                    let (to, from) = (dst.add(c * dst_row + r), src.add(r * src_row + c));
+                    transpose(to.cast(), dst_row, from.cast(), src_row);
+                }
+            }
+        }
+        for r in 0..rows {
+            let first = if r < whole_rows { whole_cols } else { 0 };
+            for c in first..cols {
+                *dst.add(c * dst_row + r) = *src.add(r * src_row + c);
+            }
+        }
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn transposes<T>() -> bool {
