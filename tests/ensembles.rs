@@ -70,6 +70,7 @@ fn residual(width: usize) -> Network {
             Node::Residual {
                 name: "block".into(),
                 body: block,
+                shortcut: vec![],
                 multiplier: 0.5,
             },
             Node::layer("readout", linear(sizes.outputs)),

@@ -28,6 +28,7 @@ fn blocks(activation: Activation) -> Network {
                 Node::layer("mix", linear(sizes.width)),
                 Node::layer("act", activation),
             ],
+            shortcut: vec![],
             multiplier: -0.7,
         };
         Ok(vec![
@@ -42,6 +43,7 @@ fn blocks(activation: Activation) -> Network {
                     Node::layer("flat", Flatten),
                     Node::layer("act", activation),
                 ],
+                shortcut: vec![],
                 multiplier: 0.5,
             },
             Node::layer("readout", linear(sizes.outputs)),

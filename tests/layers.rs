@@ -193,6 +193,7 @@ fn layers_and_gradients_follow_pytorch() -> Result<()> {
                 vec![Node::Residual {
                     name: "0".into(),
                     body,
+                    shortcut: vec![],
                     multiplier: 1.0,
                 }]
             }

@@ -11,6 +11,7 @@ mod mlp;
 mod network;
 mod param;
 mod plan;
+mod resnet;
 
 pub use buffer::{Buffer, Parts};
 pub use layer::{Forward, Layer, Param, Pass, Passes, Real, Tangents, Weights};
@@ -18,3 +19,4 @@ pub use mlp::{Mlp, mlp};
 pub use network::{Description, Network, Node, Sizes};
 pub use param::{ParamInfo, ParamKind, ParamSpec, Role};
 pub use plan::{MemberWork, Plan};
+pub use resnet::{Resnet18, resnet18};

@@ -28,12 +28,14 @@ pub enum Node {
         /// The layer.
         layer: Arc<dyn Layer>,
     },
-    /// `x + multiplier · body(x)`.
+    /// `shortcut(x) + multiplier · body(x)`.
     Residual {
         /// Part of the path.
         name: String,
         /// The branch.
         body: Vec<Node>,
+        /// What is added to it; nothing for x itself. Its paths start with `shortcut`.
+        shortcut: Vec<Node>,
         /// Factor of the branch.
         multiplier: f64,
     },
@@ -70,13 +72,21 @@ impl Node {
             Self::Residual {
                 name,
                 body,
+                shortcut,
                 multiplier,
-            } => json!({
-                "name": name,
-                "layer": "residual",
-                "multiplier": multiplier,
-                "body": body.iter().map(Self::settings).collect::<Vec<_>>(),
-            }),
+            } => {
+                let all = |nodes: &[Self]| nodes.iter().map(Self::settings).collect::<Vec<_>>();
+                let mut settings = json!({
+                    "name": name,
+                    "layer": "residual",
+                    "multiplier": multiplier,
+                    "body": all(body),
+                });
+                if let (false, Some(map)) = (shortcut.is_empty(), settings.as_object_mut()) {
+                    map.insert("shortcut".into(), json!(all(shortcut)));
+                }
+                settings
+            }
         }
     }
 }
@@ -239,6 +249,29 @@ pub(super) fn join(path: &str, name: &str) -> String {
     }
 }
 
+/// Part of the path of a residual block's shortcut.
+pub(super) const SHORTCUT: &str = "shortcut";
+
+fn residual_shapes(
+    place: &str,
+    shortcut: &[Node],
+    input: &[usize],
+    output: &[usize],
+    beside: &[usize],
+) -> Error {
+    if shortcut.is_empty() {
+        let message = format!(
+            "{place}: a residual branch must keep the shape, but takes {input:?} to {output:?}"
+        );
+        return Error::shape(message).with_help(
+            "or give the block a shortcut with layers that take the input to that shape",
+        );
+    }
+    Error::shape(format!(
+        "{place}: branch and shortcut must give the same shape, but take {input:?} to {output:?} and {beside:?}"
+    ))
+}
+
 fn describe(
     nodes: &[Node],
     path: &str,
@@ -257,13 +290,13 @@ fn describe(
                 }));
                 shape = output;
             }
-            Node::Residual { body, .. } => {
+            Node::Residual { body, shortcut, .. } => {
                 let output = describe(body, &place, &shape, params)?;
-                if output != shape {
-                    return Err(Error::shape(format!(
-                        "{place}: a residual branch must keep the shape, but takes {shape:?} to {output:?}"
-                    )));
+                let beside = describe(shortcut, &join(&place, SHORTCUT), &shape, params)?;
+                if output != beside {
+                    return Err(residual_shapes(&place, shortcut, &shape, &output, &beside));
                 }
+                shape = output;
             }
         }
     }

@@ -11,13 +11,17 @@
 
 pub mod activation;
 pub mod array;
+pub mod batch_norm;
 pub mod conv;
 pub mod elem;
 pub mod elementwise;
+pub mod group_norm;
 pub mod layer_norm;
 pub mod linear;
 pub mod loss;
 pub mod matmul;
+pub mod pool;
 pub mod rng;
 pub mod scratch;
+pub mod simd;
 pub mod update;

@@ -1,11 +1,21 @@
 //! Layers, one file each.
 
 mod activation;
+mod conv2d;
 mod flatten;
+mod global_avg_pool;
+mod group_norm;
 mod layer_norm;
 mod linear;
+mod pool;
+#[cfg(test)]
+mod tests;
 
 pub use crate::tensor::activation::Activation;
+pub use conv2d::Conv2d;
 pub use flatten::Flatten;
+pub use global_avg_pool::GlobalAvgPool;
+pub use group_norm::GroupNorm;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use pool::{Pool2d, Pooling};

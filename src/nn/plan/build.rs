@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use super::{Op, OpKind};
 use crate::error::{Error, Result};
 use crate::nn::layer::Layer;
-use crate::nn::network::{Node, join};
+use crate::nn::network::{Node, SHORTCUT, join};
 
 /// Operations and buffers of a plan.
 pub struct Built {
@@ -135,14 +135,16 @@ impl<'a> Builder<'a> {
                 Node::Residual {
                     name,
                     body,
+                    shortcut,
                     multiplier,
                 } => {
                     let path = join(path, name);
                     let branch = self.nodes(body, &path, x)?;
-                    let trained = self.trained[x] || self.trained[branch];
-                    let y = self.slot(trained, &self.shape(x))?;
+                    let skip = self.nodes(shortcut, &join(&path, SHORTCUT), x)?;
+                    let trained = self.trained[skip] || self.trained[branch];
+                    let y = self.slot(trained, &self.shape(branch))?;
                     let kind = OpKind::Join {
-                        skip: x,
+                        skip,
                         branch,
                         multiplier: *multiplier,
                     };

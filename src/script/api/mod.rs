@@ -131,6 +131,7 @@ pub mod data;
 pub mod errors;
 pub mod files;
 pub mod general;
+pub mod images;
 pub mod math;
 pub mod metrics;
 pub mod model;
@@ -214,6 +215,7 @@ pub fn register(registry: &mut Registry) {
     errors::register(registry);
     general::register(registry);
     nn::register(registry);
+    images::register(registry);
     parametrization::register(registry);
     optim::register(registry);
     model::register(registry);

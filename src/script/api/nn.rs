@@ -13,7 +13,7 @@ use crate::script::{OrRaise, RhaiResultOf, StoredFn, raise};
 
 /// A layer, or a residual block of layers, before it has its place in a network.
 #[derive(Debug, Clone)]
-pub struct LayerValue(Node);
+pub struct LayerValue(pub(super) Node);
 
 crate::script_type!(Network, "network", "mlp(#{ width: 256 })");
 crate::script_type!(LayerValue, "layer", "linear(64)");
@@ -64,6 +64,8 @@ crate::options! {
     pub struct ResidualOptions for "residual" {
         /// Factor of the branch.
         multiplier: f64 = 1.0;
+        /// Layers that take the place of x in the sum, where the branch changes the shape.
+        shortcut: Vec<Dynamic> = Vec::new();
     }
 }
 
@@ -118,7 +120,7 @@ fn numbered(layers: Array) -> Result<Vec<Node>> {
         .collect()
 }
 
-fn plain(layer: impl Layer + 'static) -> LayerValue {
+pub(super) fn plain(layer: impl Layer + 'static) -> LayerValue {
     LayerValue(Node::layer("", layer))
 }
 
@@ -306,11 +308,15 @@ mod functions {
         plain(Flatten)
     }
 
-    /// The block `x + multiplier · layers(x)`; the layers must keep the shape.
+    /// The block `x + multiplier · layers(x)`, whose layers must keep the shape; or, with a shortcut,
+    /// `shortcut(x) + multiplier · layers(x)`. Parameters of the shortcut are called by
+    /// `shortcut.0.weight`, ….
     ///
     /// ```rhai
     /// let block = residual([linear(64), relu(), linear(64)], #{ multiplier: 0.5 });
     /// type_of(block)        // → "Layer"
+    /// let wider = residual([linear(64), relu(), linear(64)], #{ shortcut: [linear(64, #{ bias: false })] });
+    /// init(sequential([flatten(), wider]), sp()).param("1.shortcut.0.weight").shape     // → [1, 3072, 64]
     /// ```
     #[rhai_fn(name = "residual", return_raw)]
     pub fn residual_with(
@@ -329,6 +335,7 @@ mod functions {
         Ok(LayerValue(Node::Residual {
             name: String::new(),
             body,
+            shortcut: numbered(o.shortcut).or_raise(&ctx)?,
             multiplier: o.multiplier,
         }))
     }
