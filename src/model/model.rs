@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::init::initial;
 use crate::error::{Error, Result};
-use crate::nn::{Network, Node, Param, ParamInfo, Plan, Sizes};
+use crate::nn::{Gradients, Network, Node, Param, ParamInfo, Plan, Sizes};
 use crate::parametrization::{OptimizerFamily, Parametrization, Scales};
 use crate::tensor::elementwise::copy;
 
@@ -306,11 +306,11 @@ impl Model {
             .collect()
     }
 
-    /// A plan for training on batches of the given size.
+    /// A plan for batches of the given size; `gradients` says which passes are available.
     ///
     /// # Errors
     /// If its buffers cannot be made.
-    pub fn plan(&self, batch: usize, gradients: bool) -> Result<Plan> {
+    pub fn plan(&self, batch: usize, gradients: Gradients) -> Result<Plan> {
         Plan::new(
             &self.nodes,
             &self.input,
@@ -372,7 +372,7 @@ impl Model {
             let size = EVAL_BATCH.min(points - start);
             let plan = match self.eval.take() {
                 Some(plan) if plan.batch() == size => plan,
-                _ => self.plan(size, false)?,
+                _ => self.plan(size, Gradients::None)?,
             };
             plan.forward(&self.values(), &inputs.narrow(0, start, size)?)?;
             parts.push(take(&plan)?);

@@ -17,4 +17,4 @@ pub use layer::{Forward, Layer, Param, Pass, Passes, Real, Tangents, Weights};
 pub use mlp::{Mlp, mlp};
 pub use network::{Description, Network, Node, Sizes};
 pub use param::{ParamInfo, ParamKind, ParamSpec, Role};
-pub use plan::{MemberWork, Plan};
+pub use plan::{Curvature, Gradients, MemberWork, Plan};

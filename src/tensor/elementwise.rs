@@ -69,11 +69,20 @@ pub fn scale<T: Elem>(numbers: &mut [T], factor: f64) {
 
 /// Sum of squares, in f64.
 pub fn squared_norm<T: Elem>(numbers: &[T]) -> f64 {
-    let sum = |chunk: &[T]| chunk.iter().map(|x| x.f64() * x.f64()).sum::<f64>();
-    if numbers.len() <= 4 * CHUNK {
-        return numbers.chunks(CHUNK).map(sum).sum();
+    dot(numbers, numbers)
+}
+
+/// Inner product, in f64.
+pub fn dot<T: Elem>(a: &[T], b: &[T]) -> f64 {
+    let sum = |(a, b): (&[T], &[T])| a.iter().zip(b).map(|(a, b)| a.f64() * b.f64()).sum::<f64>();
+    if a.len() <= 4 * CHUNK {
+        return a.chunks(CHUNK).zip(b.chunks(CHUNK)).map(sum).sum();
     }
-    let partial: Vec<f64> = numbers.par_chunks(CHUNK).map(sum).collect();
+    let partial: Vec<f64> = a
+        .par_chunks(CHUNK)
+        .zip(b.par_chunks(CHUNK))
+        .map(sum)
+        .collect();
     partial.iter().sum()
 }
 

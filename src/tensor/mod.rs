@@ -13,6 +13,7 @@ pub mod activation;
 pub mod array;
 pub mod elem;
 pub mod elementwise;
+pub mod gram;
 pub mod layer_norm;
 pub mod linear;
 pub mod loss;

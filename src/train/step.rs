@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use super::clip::Clip;
-use super::loss::Goal;
 use crate::error::Result;
+use crate::metrics::Goal;
 use crate::model::Parameter;
 use crate::nn::{Buffer, MemberWork, Parts};
 use crate::optim::{Optimized, Optimizer, Update};

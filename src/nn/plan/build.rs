@@ -9,6 +9,17 @@ use crate::error::{Error, Result};
 use crate::nn::layer::Layer;
 use crate::nn::network::{Node, join};
 
+/// Which gradients of activations a plan has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gradients {
+    /// None: forward passes only.
+    None,
+    /// Each until the backward pass has used it up; buffers are used again.
+    Passing,
+    /// All, with tangents of everything: for second derivatives.
+    Kept,
+}
+
 /// Operations and buffers of a plan.
 pub struct Built {
     pub ops: Vec<Op>,
@@ -31,6 +42,8 @@ pub struct Built {
     pub last: usize,
     /// How many parameters the operations have.
     pub params: usize,
+    /// Which gradients there are room for.
+    pub gradients: Gradients,
     /// The output's gradient, in the output's shape.
     pub output_gradient: Option<Tensor>,
 }
@@ -54,7 +67,7 @@ impl<'a> Builder<'a> {
         input: &[usize],
         (members, batch): (usize, usize),
         (dtype, device): (DType, &'a Device),
-        gradients: bool,
+        gradients: Gradients,
     ) -> Result<Built> {
         let mut b = Self {
             members,
@@ -87,9 +100,10 @@ impl<'a> Builder<'a> {
             saved: b.saved,
             last,
             params: b.params,
+            gradients,
             output_gradient: None,
         };
-        if gradients {
+        if gradients != Gradients::None {
             built.place_gradients(members, (dtype, device))?;
         }
         Ok(built)
@@ -232,7 +246,7 @@ impl Built {
                     place[x] = Some(take(x, &mut sizes, &mut free));
                 }
             }
-            if op.y != self.last {
+            if op.y != self.last && self.gradients == Gradients::Passing {
                 free.push(used);
             }
         }
