@@ -1,14 +1,16 @@
 //! Elementwise nonlinearities and their derivatives.
+//!
+//! The functions of this module take tensors; those of [`pointwise`] take slices.
+
+mod formula;
+pub mod pointwise;
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use self::formula::Formula as _;
 use super::elem::{Elem, dispatch, read, write};
 use crate::error::{Error, Result};
-
-/// Numbers per task of an elementwise pass.
-const CHUNK: usize = 1 << 14;
 
 /// An elementwise nonlinearity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,10 +20,14 @@ pub enum Activation {
     Relu,
     /// x Φ(x) with the exact normal distribution function, PyTorch's default `gelu`.
     Gelu,
+    /// ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))), PyTorch's `gelu` with `approximate="tanh"`.
+    GeluTanh,
     /// The hyperbolic tangent.
     Tanh,
     /// The error function.
     Erf,
+    /// x σ(x) with the logistic function σ, also called swish.
+    Silu,
     /// x, for linear networks.
     Identity,
     /// x².
@@ -30,11 +36,13 @@ pub enum Activation {
 
 impl Activation {
     /// Every activation, in the order of the documentation.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Relu,
         Self::Gelu,
+        Self::GeluTanh,
         Self::Tanh,
         Self::Erf,
+        Self::Silu,
         Self::Identity,
         Self::Quadratic,
     ];
@@ -44,8 +52,10 @@ impl Activation {
         match self {
             Self::Relu => "relu",
             Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_tanh",
             Self::Tanh => "tanh",
             Self::Erf => "erf",
+            Self::Silu => "silu",
             Self::Identity => "identity",
             Self::Quadratic => "quadratic",
         }
@@ -56,46 +66,20 @@ impl Activation {
         Self::ALL.into_iter().find(|a| a.name() == name)
     }
 
-    /// The value at `x`.
+    /// The value at `x`. One number at a time is slow; [`pointwise`] has functions for many.
     pub fn value<T: Elem>(self, x: T) -> T {
-        match self {
-            // written so that NaN passes through
-            Self::Relu if x < T::zero() => T::zero(),
-            Self::Relu => x,
-            Self::Gelu => x * normal_cdf(x),
-            Self::Tanh => x.tanh(),
-            Self::Erf => x.erf(),
-            Self::Identity => x,
-            Self::Quadratic => x * x,
-        }
+        pointwise::with_formula!(self, formula => formula.value(x))
     }
 
     /// The derivative at `x`.
     pub fn derivative<T: Elem>(self, x: T) -> T {
-        let one = T::one();
-        match self {
-            Self::Relu => {
-                if x > T::zero() {
-                    one
-                } else {
-                    T::zero()
-                }
-            }
-            Self::Gelu => normal_cdf(x) + x * normal_density(x),
-            Self::Tanh => one - x.tanh().powi(2),
-            Self::Erf => T::of(std::f64::consts::FRAC_2_SQRT_PI) * (-x * x).exp(),
-            Self::Identity => one,
-            Self::Quadratic => T::of(2.0) * x,
-        }
+        pointwise::with_formula!(self, formula => formula.first(x))
     }
-}
 
-fn normal_cdf<T: Elem>(x: T) -> T {
-    T::of(0.5) * (T::one() + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf())
-}
-
-fn normal_density<T: Elem>(x: T) -> T {
-    T::of(0.398_942_280_401_432_7) * (T::of(-0.5) * x * x).exp()
+    /// The second derivative at `x`; 0 for relu, everywhere.
+    pub fn second_derivative<T: Elem>(self, x: T) -> T {
+        pointwise::with_formula!(self, formula => formula.second(x))
+    }
 }
 
 fn same_size(x: &Tensor, y: &Tensor, name: &str) -> Result<()> {
@@ -116,11 +100,7 @@ fn same_size(x: &Tensor, y: &Tensor, name: &str) -> Result<()> {
 pub fn forward(y: &Tensor, x: &Tensor, activation: Activation) -> Result<()> {
     same_size(x, y, activation.name())?;
     dispatch!(x, T => read(x, |xs: &[T]| write(y, |ys: &mut [T]| {
-        ys.par_chunks_mut(CHUNK).zip(xs.par_chunks(CHUNK)).for_each(|(ys, xs)| {
-            for (y, x) in ys.iter_mut().zip(xs) {
-                *y = activation.value(*x);
-            }
-        });
+        pointwise::forward(activation, xs, ys);
         Ok(())
     })))
 }
@@ -133,13 +113,10 @@ pub fn backward(gx: &Tensor, gy: &Tensor, x: &Tensor, activation: Activation) ->
     same_size(gx, gy, activation.name())?;
     same_size(gx, x, activation.name())?;
     dispatch!(x, T => read(x, |xs: &[T]| read(gy, |gys: &[T]| write(gx, |gxs: &mut [T]| {
-        gxs.par_chunks_mut(CHUNK)
-            .zip(gys.par_chunks(CHUNK).zip(xs.par_chunks(CHUNK)))
-            .for_each(|(gxs, (gys, xs))| {
-                for (gx, (gy, x)) in gxs.iter_mut().zip(gys.iter().zip(xs)) {
-                    *gx = *gy * activation.derivative(*x);
-                }
-            });
+        pointwise::backward(activation, xs, gys, gxs);
         Ok(())
     }))))
 }
+
+#[cfg(test)]
+mod tests;
