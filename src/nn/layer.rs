@@ -219,18 +219,18 @@ pub(super) fn gram_by_examples<T: Elem>(
 }
 
 /// An element type that layers compute in.
-pub trait Real: Elem {
+pub trait LayerElem: Elem {
     /// A layer's passes in this type.
     fn passes(layer: &dyn Layer) -> &dyn Passes<Self>;
 }
 
-impl Real for f32 {
+impl LayerElem for f32 {
     fn passes(layer: &dyn Layer) -> &dyn Passes<Self> {
         layer
     }
 }
 
-impl Real for f64 {
+impl LayerElem for f64 {
     fn passes(layer: &dyn Layer) -> &dyn Passes<Self> {
         layer
     }

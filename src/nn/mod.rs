@@ -13,7 +13,7 @@ mod param;
 mod plan;
 
 pub use buffer::{Buffer, Parts};
-pub use layer::{Forward, Layer, Param, Pass, Passes, Real, Tangents, Weights};
+pub use layer::{Forward, Layer, LayerElem, Param, Pass, Passes, Tangents, Weights};
 pub use mlp::{Mlp, mlp};
 pub use network::{Description, Network, Node, Sizes};
 pub use param::{ParamInfo, ParamKind, ParamSpec, Role};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 
-use super::layer::{Layer, Param, Real};
+use super::layer::{Layer, LayerElem, Param};
 use super::network::Node;
 use crate::error::{Error, Result};
 use crate::tensor::elem::unsupported;
@@ -195,7 +195,7 @@ impl Plan {
     ///
     /// # Errors
     /// As for the two passes, or if `work` fails.
-    pub fn step<T: Real>(
+    pub fn step<T: LayerElem>(
         &self,
         params: &[Param<'_>],
         inputs: &Tensor,
@@ -217,7 +217,7 @@ impl Plan {
     /// # Errors
     /// If the plan was not compiled with [`Gradients::Kept`], there was no forward pass, or a layer
     /// fails.
-    pub fn hessian_vector<T: Real>(
+    pub fn hessian_vector<T: LayerElem>(
         &self,
         params: &[Param<'_>],
         direction: &[Tensor],
@@ -251,7 +251,7 @@ impl Plan {
         typed!(self, runner => runner.bind(params, &[])?.ntk(&self.ops, &inputs, self.members, kernels))
     }
 
-    fn runner<T: Real>(&self) -> Result<&Runner<T>> {
+    fn runner<T: LayerElem>(&self) -> Result<&Runner<T>> {
         let runner: &dyn Any = match &self.runner {
             Typed::F32(runner) => runner,
             Typed::F64(runner) => runner,

@@ -16,7 +16,7 @@ pub use schedule::Schedule;
 pub use sgd::Sgd;
 
 use crate::error::{Error, Result};
-use crate::nn::{Buffer, Parts, Real};
+use crate::nn::{Buffer, LayerElem, Parts};
 use crate::parametrization::{OptimizerFamily, Scales};
 use crate::tensor::elem::dispatch;
 
@@ -51,7 +51,7 @@ pub trait Rule<T> {
 }
 
 /// An element type that optimizers compute in.
-pub trait Optimized: Real {
+pub trait Optimized: LayerElem {
     /// An optimizer's rule in this type.
     fn rule(optimizer: &dyn Optimizer) -> &dyn Rule<Self>;
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::elem::Elem;
-use super::elementwise::CHUNK;
+use super::parallel::CHUNK;
 
 /// Numbers that are updated by the calling thread.
 const ALONE: usize = 4 * CHUNK;

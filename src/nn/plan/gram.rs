@@ -12,14 +12,17 @@ use super::run::{Bound, each};
 use super::{Op, OpKind};
 use crate::error::{Error, Result};
 use crate::nn::buffer::Buffer;
-use crate::nn::layer::{Forward, Real};
+use crate::nn::layer::{Forward, LayerElem};
 use crate::tensor::elementwise::{accumulate, copy_scaled};
 use crate::tensor::gram::mirror;
+
+/// How an operation sends a gradient back.
+type Back<'a, T> = dyn Fn(&[T], &mut [T]) -> Result<()> + Sync + 'a;
 
 /// Gradients of all outputs with respect to one activation, `[outputs, batch, …]`.
 type Signals<T> = Vec<T>;
 
-impl<T: Real> Bound<'_, T> {
+impl<T: LayerElem> Bound<'_, T> {
     /// Writes each member's kernel into `kernels [members, batch, batch]`. The forward pass has run
     /// before.
     pub fn ntk(&self, ops: &[Op], inputs: &Tensor, members: usize, kernels: &Tensor) -> Result<()> {
@@ -80,7 +83,7 @@ impl<T: Real> Bound<'_, T> {
         (gy, outputs): (&[T], usize),
         (signals, kernel): (&mut [Option<Signals<T>>], &mut [T]),
     ) -> Result<()> {
-        let mut send = |x: usize, fill: &(dyn Fn(&[T], &mut [T]) -> Result<()> + Sync)| {
+        let mut send = |x: usize, fill: &Back<'_, T>| {
             if !self.trained(x) {
                 return Ok(());
             }

@@ -8,7 +8,7 @@ use super::tangent::TangentBuffers;
 use super::{Op, OpKind, other_params};
 use crate::error::{Error, Result};
 use crate::nn::buffer::{Buffer, Parts};
-use crate::nn::layer::{Forward, Layer, Param, Pass, Real, Weights};
+use crate::nn::layer::{Forward, Layer, LayerElem, Param, Pass, Weights};
 use crate::tensor::elementwise::{accumulate, add_scaled, copy_scaled};
 
 /// What a training step does with each member beside the two passes.
@@ -52,7 +52,7 @@ pub struct Bound<'a, T> {
     grads: Vec<Buffer<T>>,
 }
 
-impl<T: Real> Runner<T> {
+impl<T: LayerElem> Runner<T> {
     pub fn new(built: &Built) -> Result<Self> {
         let all = |tensors: &[Tensor]| tensors.iter().map(Buffer::new).collect::<Result<Vec<_>>>();
         Ok(Self {
@@ -126,7 +126,7 @@ pub(super) fn each<R: Send>(
         .collect()
 }
 
-impl<T: Real> Bound<'_, T> {
+impl<T: LayerElem> Bound<'_, T> {
     /// Runs what all members share, then the rest for each.
     pub fn forward(&self, ops: &[Op], inputs: &Tensor, members: usize) -> Result<()> {
         let inputs = Buffer::reading(inputs)?;

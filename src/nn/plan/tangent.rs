@@ -12,7 +12,7 @@ use super::run::{Bound, each};
 use super::{Op, OpKind};
 use crate::error::{Error, Result};
 use crate::nn::buffer::{Buffer, Parts};
-use crate::nn::layer::{Forward, Real, Tangents, Weights};
+use crate::nn::layer::{Forward, LayerElem, Tangents, Weights};
 use crate::tensor::elementwise::{accumulate, copy_scaled};
 
 /// The loss's second derivative at one member's outputs: from outputs and their tangent, writes the
@@ -31,7 +31,7 @@ pub struct TangentBuffers<T> {
     spare: Option<Buffer<T>>,
 }
 
-impl<T: Real> TangentBuffers<T> {
+impl<T: LayerElem> TangentBuffers<T> {
     pub fn new(built: &Built) -> Result<Self> {
         let all = || -> Result<Vec<_>> {
             let slots = built.values.iter().zip(&built.trained);
@@ -58,7 +58,7 @@ pub struct Direction<T> {
     image: Vec<Buffer<T>>,
 }
 
-impl<T: Real> Direction<T> {
+impl<T: LayerElem> Direction<T> {
     pub fn new(direction: &[Tensor], image: &[Tensor]) -> Result<Self> {
         let all = |tensors: &[Tensor]| tensors.iter().map(Buffer::new).collect::<Result<Vec<_>>>();
         Ok(Self {
@@ -77,7 +77,7 @@ struct Product<'a, T> {
     member: usize,
 }
 
-impl<T: Real> Bound<'_, T> {
+impl<T: LayerElem> Bound<'_, T> {
     /// For each member: tangents of the activations, of the loss's gradient, and of the gradients of
     /// activations and parameters. Forward and backward pass have run before.
     pub fn hessian_vector(
@@ -108,7 +108,7 @@ impl<T: Real> Bound<'_, T> {
     }
 }
 
-impl<T: Real> Product<'_, T> {
+impl<T: LayerElem> Product<'_, T> {
     fn run(&self, ops: &[Op], loss: &dyn Curvature<T>) -> Result<()> {
         for (i, op) in ops.iter().enumerate() {
             self.forward(i, op).map_err(|e| e.at(&op.path))?;
@@ -131,6 +131,7 @@ impl<T: Real> Product<'_, T> {
         Ok(())
     }
 
+    #[allow(clippy::mut_from_ref, reason = "one task works on a member")]
     /// Tangent of an activation, `None` where it does not depend on parameters.
     fn value(&self, slot: usize) -> Option<&mut [T]> {
         let buffer = self.buffers.values[slot].as_ref();
@@ -138,6 +139,7 @@ impl<T: Real> Product<'_, T> {
         buffer.map(|b| unsafe { b.of_mut(self.member) })
     }
 
+    #[allow(clippy::mut_from_ref, reason = "one task works on a member")]
     /// Tangent of an activation's gradient.
     fn gradient(&self, slot: usize) -> Option<&mut [T]> {
         let buffer = self.buffers.gradients[slot].as_ref();
