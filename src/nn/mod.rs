@@ -4,6 +4,7 @@
 //! and from that the [`Role`] of every parameter follows. A [`Plan`] is a network compiled for a
 //! batch size: the order of operations and the buffers they write to.
 
+mod cost;
 mod layer;
 pub mod layers;
 mod mlp;
@@ -11,6 +12,7 @@ mod network;
 mod param;
 mod plan;
 
+pub use cost::{Cost, Workload};
 pub use layer::{Layer, Param};
 pub use mlp::{Mlp, mlp};
 pub use network::{Description, Network, Node, Sizes};
