@@ -18,6 +18,7 @@
 //! | [`data`] | streams |
 //! | [`metrics`] | losses, agreement, bias and variance, statistics |
 //! | [`train`] | trainer, probes, record |
+//! | [`mod@bench`] | measuring speed and comparing it |
 //! | [`plot`] | figures |
 //! | [`script`] | the host: engine, settings, modules, messages; `script::api` binds, it does not compute |
 //! | [`repl`], [`cli`] | the ways in |
@@ -59,6 +60,8 @@ pub mod data;
 pub mod metrics;
 
 pub mod train;
+
+pub mod bench;
 
 pub mod plot;
 

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, Parts};
-use super::param::ParamSpec;
+use super::param::{ParamKind, ParamSpec};
 use crate::error::Result;
 use crate::tensor::elem::{Elem, read};
 use crate::tensor::gram::add_gram;
@@ -42,6 +42,20 @@ pub trait Layer: Debug + Send + Sync + Passes<f32> + Passes<f64> {
     /// such a layer's passes are never called.
     fn is_reshape(&self) -> bool {
         false
+    }
+
+    /// Multiply-adds of the forward pass for one example. By default each weight takes part once at
+    /// each position of the output, all axes but the last; a layer that multiplies activations with
+    /// each other (attention), or that only looks weights up, counts for itself.
+    fn multiply_adds(&self, input: &[usize]) -> u64 {
+        let positions = match self.output_shape(input).as_deref() {
+            Ok([positions @ .., _]) => positions.iter().map(|&n| n as u64).product(),
+            _ => 1,
+        };
+        let weights = self.params(input);
+        let weights = weights.iter().filter(|p| p.kind == ParamKind::Weight);
+        let numbers = |p: &ParamSpec| p.shape.iter().map(|&n| n as u64).product::<u64>();
+        positions * weights.map(numbers).sum::<u64>()
     }
 
     /// Whether an example's output depends on the other examples of the batch.

@@ -5,6 +5,7 @@
 //! batch size: the order of operations and the buffers they write to.
 
 mod buffer;
+mod cost;
 mod layer;
 pub mod layers;
 mod mlp;
@@ -13,6 +14,7 @@ mod param;
 mod plan;
 
 pub use buffer::{Buffer, Parts};
+pub use cost::{Cost, Workload};
 pub use layer::{Forward, Layer, LayerElem, Param, Pass, Passes, Tangents, Weights};
 pub use mlp::{Mlp, mlp};
 pub use network::{Description, Network, Node, Sizes};

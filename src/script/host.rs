@@ -16,6 +16,7 @@ use super::modules::Modules;
 use super::scoping;
 use super::session::Session;
 use super::sources::PROMPT;
+use crate::bench::Request;
 use crate::error::{Error, Result};
 
 /// Stack of the thread that evaluates scripts, in bytes; virtual memory only. A script call needs
@@ -48,6 +49,8 @@ pub struct HostSettings {
     pub print_to_stderr: bool,
     /// Modules given as text, by import path.
     pub modules: BTreeMap<String, String>,
+    /// What benchmarks are asked for.
+    pub bench: Request,
 }
 
 /// A script error with the texts needed to show it.
@@ -115,7 +118,12 @@ impl Host {
         let mut engine = Engine::new();
         configure(&mut engine);
         let to_stderr = session.settings.print_to_stderr;
-        engine.on_print(move |text| super::output::line(text, to_stderr));
+        let silent = session.settings.bench.is_survey();
+        engine.on_print(move |text| {
+            if !silent {
+                super::output::line(text, to_stderr);
+            }
+        });
         engine.on_debug(|text, source, position| {
             let place = match (source, position.line()) {
                 (Some(source), Some(line)) => format!("{source}:{line}: "),
