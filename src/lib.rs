@@ -9,7 +9,7 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
-//! | [`error`], [`interrupt`], [`atomic_file`] | the error type; the flag that Ctrl-C raises; files written wholly or not at all |
+//! | [`error`], [`interrupt`], [`atomic_file`], [`memory`] | the error type; the flag that Ctrl-C raises; files written wholly or not at all; what fits into memory |
 //! | [`tensor`] | fused operations over members, on candle tensors; keyed random numbers |
 //! | [`nn`] | layers, network descriptions, roles, plans |
 //! | [`parametrization`] | one table of scales per file |
@@ -45,6 +45,7 @@
 pub mod atomic_file;
 pub mod error;
 pub mod interrupt;
+pub mod memory;
 
 pub mod tensor;
 

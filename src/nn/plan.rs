@@ -13,6 +13,7 @@ use candle_core::{DType, Device, Tensor};
 use super::layer::{Layer, LayerElem, Param};
 use super::network::Node;
 use crate::error::{Error, Result};
+use crate::memory::Need;
 use crate::tensor::elem::unsupported;
 use build::Builder;
 pub use build::Gradients;
@@ -102,8 +103,12 @@ impl Plan {
             DType::F64 => Typed::F64(Runner::new(&built)?),
             other => return Err(unsupported(other)),
         };
+        let output_gradient = match built.place[built.last] {
+            Some(at) => Some(built.pool[at].reshape(built.values[built.last].shape())?),
+            None => None,
+        };
         Ok(Self {
-            output_gradient: built.output_gradient,
+            output_gradient,
             ops: built.ops,
             values: built.values,
             is_input: built.is_input,
@@ -113,6 +118,20 @@ impl Plan {
             last: Mutex::new(None),
             runner,
         })
+    }
+
+    /// The buffers that [`Plan::new`] makes, to be counted.
+    ///
+    /// # Errors
+    /// If a layer cannot take its input.
+    pub fn needs(
+        nodes: &[Node],
+        input: &[usize],
+        sizes: (usize, usize),
+        place: (DType, &Device),
+        gradients: Gradients,
+    ) -> Result<Vec<Need>> {
+        Builder::needs(nodes, input, sizes, place, gradients)
     }
 
     /// Batch size that the plan was compiled for.

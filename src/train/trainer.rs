@@ -14,6 +14,7 @@ use super::{Divergence, Record};
 use crate::data::{Batch, Labels, Stream};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::memory;
 use crate::metrics::{
     Average, Goal, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse,
 };
@@ -88,6 +89,16 @@ impl Trainer {
         optimizer.check(read(&model).members())?;
         write(&model).fit(stream.input_shape(), stream.targets().outputs())?;
         let guard = read(&model);
+        let needs = guard.training_needs(settings.batch, optimizer.states().len())?;
+        memory::check("training", &needs, |share| {
+            let fit = |n: usize| (n as f64 * share).floor();
+            format!(
+                "{:.0} of {} members, or a batch of {:.0} where activations are the larger part, would fit",
+                fit(guard.members()),
+                guard.members(),
+                fit(settings.batch)
+            )
+        })?;
         let plan = guard.plan(settings.batch, Gradients::Passing)?;
         let zeros = |t: &Tensor| t.zeros_like();
         let values = || guard.params().iter().map(|p| &p.value);
