@@ -8,7 +8,7 @@ use widthwise::data::{Batch, Labels};
 use widthwise::error::Result;
 use widthwise::metrics::{Goal, Hessian, Loss, ntk};
 use widthwise::model::{Model, ModelSettings};
-use widthwise::nn::layers::{Activation, Flatten, Linear};
+use widthwise::nn::layers::{Activation, Flatten, LayerNorm, Linear};
 use widthwise::nn::{Gradients, Network, Node};
 use widthwise::parametrization::Mup;
 use widthwise::tensor::elem::{read, to_f64, write};
@@ -40,7 +40,7 @@ fn network(activation: Activation) -> Network {
             Node::Residual {
                 name: "outer".into(),
                 body: vec![
-                    // LATER Node::layer("norm", LayerNorm { eps: 1e-3 }),
+                    Node::layer("norm", LayerNorm { eps: 1e-3 }),
                     inner,
                     Node::layer("act", activation),
                 ],

@@ -5,7 +5,7 @@ use rhai::plugin::*;
 
 use super::settings::CostOptions;
 use crate::bench::machine::Machine;
-use crate::bench::process::{free_memory, total_memory};
+use crate::bench::process::total_memory;
 use crate::nn::{Cost, Network, Workload};
 use crate::script::{OrRaise, RhaiResultOf};
 
@@ -47,7 +47,10 @@ pub mod functions {
             ("matmul_gflops", (m.matmul / 1e9).into()),
             ("bandwidth_gb", (m.bandwidth / 1e9).into()),
             ("memory_mb", megabytes(total_memory())),
-            ("free_memory_mb", megabytes(free_memory())),
+            (
+                "free_memory_mb",
+                megabytes(crate::memory::available().and_then(|b| u64::try_from(b).ok())),
+            ),
         ];
         entries.map(|(k, v)| (k.into(), v)).into_iter().collect()
     }
