@@ -120,7 +120,7 @@ fn with_settings(rounds: &[Rounds]) -> Result<Table> {
 /// Every program's results for the cases that we have too.
 fn everyone(ours: &[Rounds], theirs: &[Rounds]) -> Result<Table> {
     let columns = [
-        "work", "program", "median", "", "spread", "rounds", "peak MB",
+        "work", "program", "median", "unit", "spread %", "rounds", "peak MB",
     ];
     let mut all = Table::new(columns.map(str::to_string).to_vec())?;
     for own in ours {
