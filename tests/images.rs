@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use widthwise::error::Result;
 use widthwise::nn::layers::{Conv2d, GlobalAvgPool, GroupNorm, Pool2d, Pooling};
 use widthwise::nn::{
-    Forward, Layer, Node, Param, ParamKind, ParamSpec, Parts, Pass, Passes, Plan, Resnet18, Role,
-    Sizes, Tangents, resnet18,
+    Forward, Gradients, Layer, Node, Param, ParamKind, ParamSpec, Parts, Pass, Passes, Plan,
+    Resnet18, Role, Sizes, Tangents, resnet18,
 };
 use widthwise::tensor::batch_norm::{BatchNorm, Running};
 use widthwise::tensor::elem::{Elem, to_f64};
@@ -109,7 +109,13 @@ fn run(fixture: &Fixture, name: &str, nodes: Vec<Node>, params: &[String]) -> Re
         values.push(ours(&get(param)).unsqueeze(0)?);
     }
     let batch = x.shape[0];
-    let plan = Plan::new(&nodes, &[1], (1, batch), (DType::F64, &Device::Cpu), true)?;
+    let plan = Plan::new(
+        &nodes,
+        &[1],
+        (1, batch),
+        (DType::F64, &Device::Cpu),
+        Gradients::Passing,
+    )?;
     let bound: Vec<Param<'_>> = values
         .iter()
         .map(|value| Param {
@@ -271,7 +277,7 @@ fn a_branch_that_changes_the_shape_needs_a_shortcut() {
             &[3, 8, 8],
             (1, 2),
             (DType::F32, &Device::Cpu),
-            false,
+            Gradients::None,
         )
     };
     let network = |node: Node| {
@@ -332,7 +338,7 @@ fn pass(members: &[u64], batch: usize) -> Result<Vec<Vec<Vec<f64>>>> {
         &[3, 16, 16],
         (members.len(), batch),
         (DType::F32, &cpu),
-        true,
+        Gradients::Passing,
     )?;
     let bound: Vec<Param<'_>> = values
         .iter()

@@ -9,7 +9,7 @@ use super::stream::{Batch, Stream, Targets};
 use super::test_set::TestSet;
 use super::{checks, generate};
 use crate::error::{Error, Result};
-use crate::tensor::activation::Activation;
+use crate::tensor::activation::{self, Activation};
 use crate::tensor::rng::{Key, Rng};
 
 const NAME: &str = "teacher";
@@ -151,12 +151,12 @@ impl Teacher {
                     *y += x * w;
                 }
             }
-            if i + 1 < self.layers.len() {
-                for y in &mut y {
-                    *y = self.settings.activation.value(*y);
-                }
-            }
             x = y;
+            if i + 1 < self.layers.len() {
+                let mut activated = vec![0f32; x.len()];
+                activation::forward(self.settings.activation, &x, &mut activated);
+                x = activated;
+            }
         }
         for ((y, mean), scale) in x.iter_mut().zip(&self.mean).zip(&self.scale) {
             *y = (*y - mean) * scale;

@@ -5,6 +5,7 @@
 //! batch size: the order of operations and the buffers they write to.
 
 mod buffer;
+mod cost;
 mod layer;
 pub mod layers;
 mod mlp;
@@ -14,9 +15,10 @@ mod plan;
 mod resnet;
 
 pub use buffer::{Buffer, Parts};
-pub use layer::{Forward, Layer, Param, Pass, Passes, Real, Tangents, Weights};
+pub use cost::{Cost, Workload};
+pub use layer::{Forward, Layer, LayerElem, Param, Pass, Passes, Tangents, Weights};
 pub use mlp::{Mlp, mlp};
 pub use network::{Description, Network, Node, Sizes};
 pub use param::{ParamInfo, ParamKind, ParamSpec, Role};
-pub use plan::{MemberWork, Plan};
+pub use plan::{Curvature, Gradients, MemberWork, Plan};
 pub use resnet::{Resnet18, resnet18};

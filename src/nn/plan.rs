@@ -1,20 +1,26 @@
 //! A network compiled for a batch size: operations in order over buffers made once.
 
 mod build;
+mod gram;
 mod run;
+mod tangent;
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 
-use super::layer::{Layer, Param, Real};
+use super::layer::{Layer, LayerElem, Param};
 use super::network::Node;
 use crate::error::{Error, Result};
+use crate::memory::Need;
 use crate::tensor::elem::unsupported;
 use build::Builder;
+pub use build::Gradients;
 pub use run::MemberWork;
 use run::Runner;
+pub use tangent::Curvature;
+use tangent::Direction;
 
 /// One operation: reads buffers, writes buffer `y`.
 #[derive(Debug)]
@@ -80,8 +86,7 @@ macro_rules! typed {
 }
 
 impl Plan {
-    /// Compiles `nodes` for inputs of the given shape. With `gradients`, the backward pass is
-    /// available.
+    /// Compiles `nodes` for inputs of the given shape; `gradients` says which passes are available.
     ///
     /// # Errors
     /// If a layer cannot take its input, or the buffers do not fit into memory.
@@ -90,7 +95,7 @@ impl Plan {
         input: &[usize],
         (members, batch): (usize, usize),
         (dtype, device): (DType, &Device),
-        gradients: bool,
+        gradients: Gradients,
     ) -> Result<Self> {
         let built = Builder::build(nodes, input, (members, batch), (dtype, device), gradients)?;
         let runner = match dtype {
@@ -98,8 +103,12 @@ impl Plan {
             DType::F64 => Typed::F64(Runner::new(&built)?),
             other => return Err(unsupported(other)),
         };
+        let output_gradient = match built.place[built.last] {
+            Some(at) => Some(built.pool[at].reshape(built.values[built.last].shape())?),
+            None => None,
+        };
         Ok(Self {
-            output_gradient: built.output_gradient,
+            output_gradient,
             ops: built.ops,
             values: built.values,
             is_input: built.is_input,
@@ -109,6 +118,20 @@ impl Plan {
             last: Mutex::new(None),
             runner,
         })
+    }
+
+    /// The buffers that [`Plan::new`] makes, to be counted.
+    ///
+    /// # Errors
+    /// If a layer cannot take its input.
+    pub fn needs(
+        nodes: &[Node],
+        input: &[usize],
+        sizes: (usize, usize),
+        place: (DType, &Device),
+        gradients: Gradients,
+    ) -> Result<Vec<Need>> {
+        Builder::needs(nodes, input, sizes, place, gradients)
     }
 
     /// Batch size that the plan was compiled for.
@@ -182,16 +205,7 @@ impl Plan {
     /// If the plan was compiled without gradients, there was no forward pass, or a layer fails.
     pub fn backward(&self, params: &[Param<'_>], grads: &[Tensor]) -> Result<()> {
         self.needs_gradients()?;
-        let last = self
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let Some(inputs) = last else {
-            return Err(Error::other(
-                "a backward pass needs a forward pass before it",
-            ));
-        };
+        let inputs = self.last_inputs()?;
         typed!(self, runner => runner.bind(params, grads)?.backward(&self.ops, &inputs, self.members))
     }
 
@@ -200,7 +214,7 @@ impl Plan {
     ///
     /// # Errors
     /// As for the two passes, or if `work` fails.
-    pub fn step<T: Real>(
+    pub fn step<T: LayerElem>(
         &self,
         params: &[Param<'_>],
         inputs: &Tensor,
@@ -209,16 +223,65 @@ impl Plan {
     ) -> Result<Vec<f64>> {
         self.needs_gradients()?;
         let inputs = self.inputs(inputs)?;
+        self.runner::<T>()?
+            .bind(params, grads)?
+            .step(&self.ops, &inputs, self.members, work)
+    }
+
+    /// Hessian–vector products: for each member the derivative, in the direction of `direction`, of the
+    /// gradients that the last backward pass wrote. `direction` and `image` are in the order and
+    /// shapes of the parameters, and `loss` has the second derivative of the loss. Exact up to
+    /// rounding (forward over reverse); forward and backward pass serve any number of products.
+    ///
+    /// # Errors
+    /// If the plan was not compiled with [`Gradients::Kept`], there was no forward pass, or a layer
+    /// fails.
+    pub fn hessian_vector<T: LayerElem>(
+        &self,
+        params: &[Param<'_>],
+        direction: &[Tensor],
+        image: &[Tensor],
+        loss: &dyn Curvature<T>,
+    ) -> Result<()> {
+        let inputs = self.last_inputs()?;
+        if direction.len() != params.len() || image.len() != params.len() {
+            return Err(other_params(params.len(), direction.len().min(image.len())));
+        }
+        let direction = Direction::new(direction, image)?;
+        let bound = self.runner::<T>()?.bind(params, &[])?;
+        bound.hessian_vector(&self.ops, &inputs, self.members, &direction, loss)
+    }
+
+    /// The empirical neural tangent kernel of each member on the inputs of the last forward pass,
+    /// traced over outputs, with respect to the parameters as they are stored (without multipliers of
+    /// learning rates): `kernels [members, batch, batch]`.
+    ///
+    /// # Errors
+    /// If there was no forward pass, or a layer mixes the examples of a batch.
+    pub fn ntk(&self, params: &[Param<'_>], kernels: &Tensor) -> Result<()> {
+        let inputs = self.last_inputs()?;
+        let wanted = [self.members, self.batch, self.batch];
+        if kernels.dims() != wanted {
+            return Err(Error::shape(format!(
+                "the kernels have shape {wanted:?}, got {:?}",
+                kernels.dims()
+            )));
+        }
+        typed!(self, runner => runner.bind(params, &[])?.ntk(&self.ops, &inputs, self.members, kernels))
+    }
+
+    fn runner<T: LayerElem>(&self) -> Result<&Runner<T>> {
         let runner: &dyn Any = match &self.runner {
             Typed::F32(runner) => runner,
             Typed::F64(runner) => runner,
         };
-        let Some(runner) = runner.downcast_ref::<Runner<T>>() else {
-            return Err(unsupported(T::DTYPE));
-        };
-        runner
-            .bind(params, grads)?
-            .step(&self.ops, &inputs, self.members, work)
+        runner.downcast_ref().ok_or_else(|| unsupported(T::DTYPE))
+    }
+
+    fn last_inputs(&self) -> Result<Tensor> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone()
+            .ok_or_else(|| Error::other("this pass needs a forward pass before it"))
     }
 
     fn needs_gradients(&self) -> Result<()> {

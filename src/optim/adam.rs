@@ -70,7 +70,7 @@ impl<T: Elem> Rule<T> for Adam {
             step: u.step,
         };
         let [first, second] = u.state.take()?;
-        update::adam(u.param, u.grad, first, second, scalars);
+        scalars.update(u.param, u.grad, first, second);
         Ok(())
     }
 }

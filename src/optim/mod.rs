@@ -7,6 +7,7 @@ mod sgd;
 
 use std::fmt::Debug;
 
+use candle_core::Tensor;
 use serde_json::Value;
 
 pub use adam::Adam;
@@ -14,9 +15,10 @@ pub use per_member::PerMember;
 pub use schedule::Schedule;
 pub use sgd::Sgd;
 
-use crate::error::Result;
-use crate::nn::{Parts, Real};
+use crate::error::{Error, Result};
+use crate::nn::{Buffer, LayerElem, Parts};
 use crate::parametrization::{OptimizerFamily, Scales};
+use crate::tensor::elem::dispatch;
 
 /// The update of one member's part of one parameter.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ pub trait Rule<T> {
 }
 
 /// An element type that optimizers compute in.
-pub trait Optimized: Real {
+pub trait Optimized: LayerElem {
     /// An optimizer's rule in this type.
     fn rule(optimizer: &dyn Optimizer) -> &dyn Rule<Self>;
 }
@@ -64,6 +66,61 @@ impl Optimized for f64 {
     fn rule(optimizer: &dyn Optimizer) -> &dyn Rule<Self> {
         optimizer
     }
+}
+
+/// The update of all members of one parameter.
+#[derive(Debug)]
+pub struct TensorUpdate<'a> {
+    /// The parameter, `[members, …]`, changed in place.
+    pub param: &'a Tensor,
+    /// Its gradient, of the same shape.
+    pub grad: &'a Tensor,
+    /// Its state, one tensor of the same shape for each of [`Optimizer::states`].
+    pub state: &'a [Tensor],
+    /// Its scales.
+    pub scales: &'a Scales,
+    /// The schedule's factor of the learning rate.
+    pub factor: f64,
+    /// Members to update; the others are left as they are.
+    pub active: &'a [bool],
+    /// Number of this update, from 1.
+    pub step: u64,
+}
+
+/// Updates a parameter outside a training step.
+///
+/// # Errors
+/// If the shapes differ, or a tensor is not a contiguous f32 or f64 tensor.
+pub fn update(optimizer: &dyn Optimizer, u: &TensorUpdate<'_>) -> Result<()> {
+    let others = u.state.iter().chain([u.grad]);
+    if let Some(bad) = others.into_iter().find(|t| t.dims() != u.param.dims()) {
+        return Err(Error::shape(format!(
+            "update: parameter {:?} does not fit gradient or state {:?}",
+            u.param.dims(),
+            bad.dims()
+        )));
+    }
+    dispatch!(u.param, T => {
+        let (param, grad) = (Buffer::<T>::new(u.param)?, Buffer::<T>::new(u.grad)?);
+        let state = u.state.iter().map(Buffer::new).collect::<Result<Vec<_>>>()?;
+        for member in (0..u.param.dims()[0]).filter(|&m| u.active.get(m) == Some(&true)) {
+            // SAFETY: one member after the other, and four different tensors
+            let (param, grad, state) = unsafe {
+                (param.of_mut(member), grad.of(member), Parts::new(&state, member))
+            };
+            T::rule(optimizer).update(Update {
+                param,
+                grad,
+                state,
+                shape: &u.param.dims()[1..],
+                scales: u.scales,
+                factor: u.factor,
+                member,
+                step: u.step,
+            })?;
+        }
+        Ok(())
+    })
 }
 
 /// An optimizer: scalars, one per member where wanted, and an update rule.

@@ -69,7 +69,7 @@ impl<T: Elem> Rule<T> for Sgd {
             let [velocity] = u.state.take()?;
             Some(velocity)
         };
-        update::sgd(u.param, u.grad, velocity, scalars);
+        scalars.update(u.param, u.grad, velocity);
         Ok(())
     }
 }

@@ -6,10 +6,10 @@
 use rayon::prelude::*;
 
 use super::elem::Elem;
-use super::elementwise::CHUNK;
 use super::group_norm::{Gradients, Sizes, sum, sums};
 use super::linear::Scaled;
 use super::matmul::Shared;
+use super::parallel::CHUNK;
 use super::simd::simd;
 
 /// A batch normalisation; [`Sizes::groups`] is not used.

@@ -3,13 +3,12 @@
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor, WithDType};
 use std::cell::RefCell;
 
+use super::math::Real;
 use super::matmul::Vector;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A floating-point type that models compute in.
-pub trait Elem:
-    WithDType + num_traits::Float + std::iter::Sum + Vector + Default + Send + Sync + 'static
-{
+pub trait Elem: WithDType + Real + Vector + std::iter::Sum {
     /// The number nearest to `x`.
     fn of(x: f64) -> Self;
     /// The number as f64.

@@ -4,21 +4,8 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::elem::{Elem, dispatch, read, write};
+use super::parallel::{CHUNK, PARALLEL, chunks};
 use crate::error::{Error, Result};
-
-/// Numbers per task; also the grain of sums, whose partial results are added in order.
-pub(crate) const CHUNK: usize = 1 << 14;
-
-/// Runs `f` on chunks of `dst` with their offset; on several threads where there are many.
-pub(crate) fn chunks<T: Send>(dst: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
-    if dst.len() <= 4 * CHUNK {
-        f(0, dst);
-    } else {
-        dst.par_chunks_mut(CHUNK)
-            .enumerate()
-            .for_each(|(i, chunk)| f(i * CHUNK, chunk));
-    }
-}
 
 /// `y = skip + scale · branch`, the join of a residual block.
 pub fn add_scaled<T: Elem>(y: &mut [T], skip: &[T], branch: &[T], scale: f64) {
@@ -69,11 +56,20 @@ pub fn scale<T: Elem>(numbers: &mut [T], factor: f64) {
 
 /// Sum of squares, in f64.
 pub fn squared_norm<T: Elem>(numbers: &[T]) -> f64 {
-    let sum = |chunk: &[T]| chunk.iter().map(|x| x.f64() * x.f64()).sum::<f64>();
-    if numbers.len() <= 4 * CHUNK {
-        return numbers.chunks(CHUNK).map(sum).sum();
+    dot(numbers, numbers)
+}
+
+/// Inner product, in f64.
+pub fn dot<T: Elem>(a: &[T], b: &[T]) -> f64 {
+    let sum = |(a, b): (&[T], &[T])| a.iter().zip(b).map(|(a, b)| a.f64() * b.f64()).sum::<f64>();
+    if a.len() < PARALLEL {
+        return a.chunks(CHUNK).zip(b.chunks(CHUNK)).map(sum).sum();
     }
-    let partial: Vec<f64> = numbers.par_chunks(CHUNK).map(sum).collect();
+    let partial: Vec<f64> = a
+        .par_chunks(CHUNK)
+        .zip(b.par_chunks(CHUNK))
+        .map(sum)
+        .collect();
     partial.iter().sum()
 }
 

@@ -8,9 +8,9 @@
 use rayon::prelude::*;
 
 use super::elem::Elem;
-use super::elementwise::CHUNK;
 use super::linear::Scaled;
 use super::matmul::Shared;
+use super::parallel::CHUNK;
 use super::scratch;
 use super::simd::simd;
 

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::elem::Elem;
-use super::elementwise::CHUNK;
 use super::matmul::{Into, Matrix, matmul_into};
+use super::parallel::CHUNK;
 
 /// Sizes of a linear layer's work.
 #[derive(Debug, Clone, Copy)]

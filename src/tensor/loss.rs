@@ -30,6 +30,36 @@ pub fn mse<T: Elem>(
     })
 }
 
+/// The tangent of the gradient of [`cross_entropy`] from the tangent of the outputs, both `[rows, width]`:
+/// `(p ∘ dz − p (p · dz)) / rows` with the softmax `p`.
+pub fn cross_entropy_tangent<T: Elem>(outputs: &[T], width: usize, tangent: &[T], to: &mut [T]) {
+    let width = width.max(1);
+    let scale = T::of(1.0 / (outputs.len() / width) as f64);
+    let rows = outputs.chunks_exact(width).zip(tangent.chunks_exact(width));
+    for ((z, dz), to) in rows.zip(to.chunks_exact_mut(width)) {
+        let max = z
+            .iter()
+            .copied()
+            .fold(T::neg_infinity(), num_traits::Float::max);
+        let sum: T = z.iter().map(|&z| (z - max).exp()).sum();
+        for (to, &z) in to.iter_mut().zip(z) {
+            *to = (z - max).exp() / sum;
+        }
+        let mean: T = to.iter().zip(dz).map(|(&p, &dz)| p * dz).sum();
+        for (to, &dz) in to.iter_mut().zip(dz) {
+            *to = scale * *to * (dz - mean);
+        }
+    }
+}
+
+/// The tangent of the gradient of [`mse`]: `2 dz` over the number of outputs.
+pub fn mse_tangent<T: Elem>(tangent: &[T], to: &mut [T]) {
+    let scale = T::of(2.0 / tangent.len().max(1) as f64);
+    for (to, &dz) in to.iter_mut().zip(tangent) {
+        *to = scale * dz;
+    }
+}
+
 /// Mean of `row_loss(row, outputs, gradient)` over rows.
 fn per_row<T: Elem>(
     outputs: &[T],

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::conv::window_count;
 use super::elem::Elem;
-use super::elementwise::CHUNK;
+use super::parallel::CHUNK;
 
 /// Sizes of a pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

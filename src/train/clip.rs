@@ -1,9 +1,11 @@
 //! Gradient clipping.
 
+use candle_core::Tensor;
 use serde::Serialize;
 
+use crate::error::Result;
 use crate::nn::Buffer;
-use crate::tensor::elem::Elem;
+use crate::tensor::elem::{Elem, dispatch};
 use crate::tensor::elementwise::{clamp, scale, squared_norm};
 
 /// How gradients are limited before an update; each member by itself.
@@ -20,11 +22,29 @@ pub enum Clip {
 }
 
 impl Clip {
+    /// Limits the gradients `[members, …]` of all parameters in place.
+    ///
+    /// # Errors
+    /// If a gradient is not a contiguous f32 or f64 tensor, or they are of several types.
+    pub fn apply(self, grads: &[Tensor]) -> Result<()> {
+        let Some(first) = grads.first() else {
+            return Ok(());
+        };
+        dispatch!(first, T => {
+            let buffers = grads.iter().map(Buffer::<T>::new).collect::<Result<Vec<_>>>()?;
+            for member in 0..first.dims()[0] {
+                // SAFETY: one member after the other
+                unsafe { self.apply_member(&buffers, member) };
+            }
+            Ok(())
+        })
+    }
+
     /// Limits one member's part of the gradients of all parameters in place.
     ///
     /// # Safety
     /// There is such a member, and nobody else uses its gradients meanwhile.
-    pub unsafe fn apply<T: Elem>(self, grads: &[Buffer<T>], member: usize) {
+    pub(super) unsafe fn apply_member<T: Elem>(self, grads: &[Buffer<T>], member: usize) {
         // SAFETY: as the caller promises; one gradient at a time
         let of_mut = |grad: &Buffer<T>| unsafe { grad.of_mut(member) };
         match self {

@@ -2,7 +2,6 @@
 
 mod checkpoint;
 mod clip;
-mod loss;
 mod progress;
 mod record;
 mod resume;
@@ -11,9 +10,9 @@ mod step;
 mod trainer;
 mod when;
 
+pub use crate::metrics::Loss;
 pub use checkpoint::CheckpointSettings;
 pub use clip::Clip;
-pub use loss::{Goal, Loss};
 pub use progress::{Progress, Reporter};
 pub use record::{Divergence, Record, Series};
 pub use settings::{Hooks, NoHooks, Probe, RunEnd, TrainerSettings};

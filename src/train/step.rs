@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use super::clip::Clip;
-use super::loss::Goal;
 use crate::error::Result;
+use crate::metrics::Goal;
 use crate::model::Parameter;
 use crate::nn::{Buffer, MemberWork, Parts};
 use crate::optim::{Optimized, Optimizer, Update};
@@ -63,7 +63,7 @@ impl<T: Optimized> MemberWork<T> for StepWork<'_, T> {
             return Ok(());
         }
         // SAFETY: the step calls this once per member, when its gradients are done
-        unsafe { s.clip.apply(&self.grads, member) };
+        unsafe { s.clip.apply_member(&self.grads, member) };
         let rule = T::rule(s.optimizer);
         for (i, param) in s.params.iter().enumerate() {
             // SAFETY: as above; the passes over this member are over

@@ -10,13 +10,16 @@ use super::checkpoint::Checkpoints;
 use super::progress::Progress;
 use super::settings::{Hooks, Probe, RunEnd, TrainerSettings};
 use super::step::{StepSettings, StepWork};
-use super::{Divergence, Goal, Loss, Record};
+use super::{Divergence, Record};
 use crate::data::{Batch, Labels, Stream};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::metrics::{Average, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse};
+use crate::memory;
+use crate::metrics::{
+    Average, Goal, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse,
+};
 use crate::model::{Model, SharedModel};
-use crate::nn::Plan;
+use crate::nn::{Gradients, Plan};
 use crate::optim::Optimizer;
 use crate::parametrization::Scales;
 use crate::tensor::elementwise::squared_norms;
@@ -86,7 +89,17 @@ impl Trainer {
         optimizer.check(read(&model).members())?;
         write(&model).fit(stream.input_shape(), stream.targets().outputs())?;
         let guard = read(&model);
-        let plan = guard.plan(settings.batch, true)?;
+        let needs = guard.training_needs(settings.batch, optimizer.states().len())?;
+        memory::check("training", &needs, |share| {
+            let fit = |n: usize| (n as f64 * share).floor();
+            format!(
+                "{:.0} of {} members, or a batch of {:.0} where activations are the larger part, would fit",
+                fit(guard.members()),
+                guard.members(),
+                fit(settings.batch)
+            )
+        })?;
+        let plan = guard.plan(settings.batch, Gradients::Passing)?;
         let zeros = |t: &Tensor| t.zeros_like();
         let values = || guard.params().iter().map(|p| &p.value);
         let grads = values()

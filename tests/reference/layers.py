@@ -25,6 +25,7 @@ ACTIVATIONS = {
     "identity": lambda x: x,
     "quadratic": lambda x: x * x,
 }
+LATER_ACTIVATIONS = {"silu": F.silu}
 
 
 class Cases:
@@ -55,6 +56,14 @@ class Cases:
         self.document[name] = settings | {"shapes": {n: list(v.shape) for n, v in leaves.items()}}
 
 
+def add_activation(cases, name, function, grid, rng):
+    normal = lambda *shape: rng.standard_normal(shape)
+    cases.add(f"activation.{name}", lambda x: function(x), {"x": np.concatenate([grid, normal(15)])}, rng)
+    cases.add(f"activation_at_zero.{name}", lambda x: function(x), {"x": np.zeros(1)}, rng)
+    cases.add(f"linear_{name}.6x5x7", lambda x, weight, bias: function(F.linear(x, weight, bias)),
+              {"x": normal(6, 5), "weight": normal(7, 5), "bias": normal(7)}, rng, activation=name)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=2)
@@ -78,10 +87,7 @@ def main():
 
     grid = np.array([-12.0, -6.0, -3.0, -1.5, -0.7, -0.1, -1e-3, -1e-8, 1e-8, 1e-3, 0.1, 0.7, 1.5, 3.0, 6.0, 12.0])
     for name, function in ACTIVATIONS.items():
-        cases.add(f"activation.{name}", lambda x, f=function: f(x), {"x": np.concatenate([grid, normal(15)])}, rng)
-        cases.add(f"activation_at_zero.{name}", lambda x, f=function: f(x), {"x": np.zeros(1)}, rng)
-        cases.add(f"linear_{name}.6x5x7", lambda x, weight, bias, f=function: f(F.linear(x, weight, bias)),
-                  {"x": normal(6, 5), "weight": normal(7, 5), "bias": normal(7)}, rng, activation=name)
+        add_activation(cases, name, function, grid, rng)
 
     for rows, size, eps in [(6, 7, 1e-5), (1, 2, 1e-5), (3, 33, 1e-2)]:
         cases.add(f"layer_norm.{rows}x{size}", lambda x, weight, bias: F.layer_norm(x, (size,), weight, bias, eps),
@@ -106,6 +112,33 @@ def main():
         each = F.mse_loss(torch.from_numpy(out := normal(*shape)), torch.from_numpy(values), reduction="none").mean(-1)
         cases.add_loss(f"mse.{name}", lambda outputs: F.mse_loss(outputs, torch.from_numpy(values)), {"outputs": out},
                        {"values": values, "per_example": each})
+
+    # added later: the random numbers of the cases above stay as they were
+    for name, function in LATER_ACTIVATIONS.items():
+        add_activation(cases, name, function, grid, rng)
+
+    for rows, size, eps in [(6, 7, 1e-5), (1, 2, 1e-5), (3, 33, 1e-2)]:
+        cases.add(f"rms_norm.{rows}x{size}", lambda x, weight: F.rms_norm(x, (size,), weight, eps),
+                  {"x": 2 * normal(rows, size) + 1, "weight": normal(size)}, rng, eps=eps)
+    # [batch, positions, channels], the layout of the program
+    for batch, positions, channels, groups in [(3, 5, 6, 2), (1, 1, 4, 1), (2, 7, 8, 8), (2, 9, 33, 3)]:
+        cases.add(f"group_norm.{batch}x{positions}x{channels}.{groups}",
+                  lambda x, weight, bias: F.group_norm(x.transpose(1, 2), groups, weight, bias, 1e-5).transpose(1, 2),
+                  {"x": 2 * normal(batch, positions, channels) + 1, "weight": normal(channels), "bias": normal(channels)},
+                  rng, eps=1e-5, groups=groups)
+    for batch, positions, channels, momentum in [(3, 5, 6, 0.1), (7, 1, 3, 0.3), (2, 9, 33, 0.1)]:
+        x, weight, bias = 2 * normal(batch, positions, channels) + 1, normal(channels), normal(channels)
+        before = [normal(channels), np.exp(normal(channels))]
+        for training in [True, False]:
+            def batch_norm(x, weight, bias):
+                return F.batch_norm(x.transpose(1, 2), *running, weight, bias, training, momentum, 1e-5).transpose(1, 2)
+            running = [torch.tensor(r) for r in before]
+            batch_norm(*map(torch.tensor, (x, weight, bias)))
+            after = [r.tolist() for r in running]
+            mode = "training" if training else "evaluation"
+            cases.add(f"batch_norm_{mode}.{batch}x{positions}x{channels}", batch_norm,
+                      {"x": x, "weight": weight, "bias": bias}, rng, eps=1e-5, momentum=momentum,
+                      before=[r.tolist() for r in before], after=after)
 
     default_init = []
     for fan_in, fan_out in [(20, 16), (256, 256), (784, 512), (64, 10)]:

@@ -89,6 +89,8 @@ fn the_network_is_the_one_described() {
                     "tanh" => x.tanh().unwrap(),
                     "erf" => x.erf().unwrap(),
                     "gelu" => x.gelu_erf().unwrap(),
+                    "gelu_tanh" => x.gelu().unwrap(),
+                    "silu" => x.silu().unwrap(),
                     "quadratic" => x.sqr().unwrap(),
                     _ => x,
                 };

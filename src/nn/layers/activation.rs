@@ -53,7 +53,7 @@ impl<T: Elem> Passes<T> for Activation {
         dy: &mut [T],
     ) -> Result<()> {
         match tangents.x {
-            Some(dx) => activation::backward(*self, at.x, dx, dy),
+            Some(dx) => activation::tangent(*self, at.x, dx, dy),
             None => dy.fill(T::of(0.0)),
         }
         Ok(())
@@ -68,8 +68,12 @@ impl<T: Elem> Passes<T> for Activation {
         _dgrads: Parts<'_, T>,
         dgx: Option<&mut [T]>,
     ) -> Result<()> {
-        if let Some(dgx) = dgx {
-            activation::backward_tangent(*self, (at.x, tangents.x), (gy, dgy), dgx);
+        match (dgx, tangents.x) {
+            (Some(dgx), Some(dx)) => {
+                activation::backward_tangent(*self, (at.x, dx), (gy, dgy), dgx);
+            }
+            (Some(dgx), None) => activation::backward(*self, at.x, dgy, dgx),
+            (None, _) => {}
         }
         Ok(())
     }

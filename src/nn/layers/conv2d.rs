@@ -108,6 +108,15 @@ impl Layer for Conv2d {
         }
         params
     }
+
+    fn multiply_adds(&self, input: &[usize]) -> u64 {
+        let [filters, ..] = &self.params(input)[..] else {
+            return 0;
+        };
+        let output = self.output_shape(input).unwrap_or_default();
+        let places = output.iter().skip(1).chain(&filters.shape);
+        places.map(|&n| n as u64).product()
+    }
 }
 
 fn weight<'a, T: Elem>(weights: &Weights<'a, T>) -> (&'a [T], T) {

@@ -93,23 +93,35 @@ impl<T: Elem> Passes<T> for LayerNorm {
 
     fn tangent(
         &self,
-        _at: Pass<'_, T>,
-        _was: Forward<'_, T>,
-        _tangents: Tangents<'_, T>,
-        _dy: &mut [T],
+        at: Pass<'_, T>,
+        was: Forward<'_, T>,
+        tangents: Tangents<'_, T>,
+        dy: &mut [T],
     ) -> Result<()> {
-        todo!()
+        let gain = (scaled(&at.params, 0), tangents.params.value(0));
+        let dbias = scaled(&tangents.params, 1);
+        layer_norm::tangent((at.x, tangents.x), gain, dbias, was.saved, dy);
+        Ok(())
     }
 
     fn backward_tangent(
         &self,
-        _at: Pass<'_, T>,
-        _was: Forward<'_, T>,
-        _tangents: Tangents<'_, T>,
-        (_gy, _dgy): (&[T], &[T]),
-        _dgrads: Parts<'_, T>,
-        _dgx: Option<&mut [T]>,
+        at: Pass<'_, T>,
+        was: Forward<'_, T>,
+        tangents: Tangents<'_, T>,
+        gradient: (&[T], &[T]),
+        dgrads: Parts<'_, T>,
+        dgx: Option<&mut [T]>,
     ) -> Result<()> {
-        todo!()
+        let [dgain, dbias] = dgrads.take()?;
+        let to = layer_norm::Gradients {
+            gain: dgain,
+            bias: dbias,
+            input: dgx,
+        };
+        let gain = (scaled(&at.params, 0), tangents.params.value(0));
+        let x = (at.x, tangents.x);
+        layer_norm::backward_tangent(x, gain, at.params.multiplier(1), was.saved, gradient, to);
+        Ok(())
     }
 }

@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::nn::layer::gram_by_examples;
 use crate::nn::{Forward, Layer, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents, Weights};
 use crate::tensor::elem::Elem;
+use crate::tensor::gram::add_gram;
 use crate::tensor::linear::{self, Scaled};
 
 /// `y = x W + b` on the last axis, with `W` of shape `[fan_in, fan_out]`.
@@ -104,6 +106,48 @@ impl<T: Elem> Passes<T> for Linear {
         linear::weight_gradient(s, at.x, gy, weight.multiplier, gw, false);
         if let Some(gx) = gx {
             linear::input_gradient(s, gy, weight, gx, false);
+        }
+        Ok(())
+    }
+
+    fn input_gradient(
+        &self,
+        at: Pass<'_, T>,
+        _was: Forward<'_, T>,
+        gy: &[T],
+        gx: &mut [T],
+    ) -> Result<()> {
+        linear::input_gradient(self.sizes(&at), gy, scaled(&at.params, 0), gx, false);
+        Ok(())
+    }
+
+    /// With one row per example the kernel is the product of two Gram matrices, of the inputs (plus 1
+    /// for the bias) and of the outputs' gradients; with more, it is that of the examples' gradients.
+    fn gram(
+        &self,
+        at: Pass<'_, T>,
+        was: Forward<'_, T>,
+        (gy, outputs): (&[T], usize),
+        kernel: &mut [T],
+    ) -> Result<()> {
+        let (s, n) = (self.sizes(&at), at.batch);
+        if s.rows != n {
+            return gram_by_examples(self, at, was, (gy, outputs), kernel);
+        }
+        let square = |multiplier: f64| multiplier * multiplier;
+        let bias = if self.bias {
+            square(at.params.multiplier(1))
+        } else {
+            0.0
+        };
+        let mut inputs = vec![T::of(bias); n * n];
+        add_gram(&mut inputs, n, at.x, square(at.params.multiplier(0)));
+        let mut signals = vec![T::of(0.0); n * n];
+        for gy in gy.chunks_exact((n * s.outputs).max(1)) {
+            add_gram(&mut signals, n, gy, 1.0);
+        }
+        for ((k, x), g) in kernel.iter_mut().zip(&inputs).zip(&signals) {
+            *k += *x * *g;
         }
         Ok(())
     }

@@ -6,8 +6,20 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{Op, OpKind};
 use crate::error::{Error, Result};
+use crate::memory::{self, Need};
 use crate::nn::layer::Layer;
 use crate::nn::network::{Node, SHORTCUT, join};
+
+/// Which gradients of activations a plan has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gradients {
+    /// None: forward passes only.
+    None,
+    /// Each until the backward pass has used it up; buffers are used again.
+    Passing,
+    /// All, with tangents of everything: for second derivatives.
+    Kept,
+}
 
 /// Operations and buffers of a plan.
 pub struct Built {
@@ -31,11 +43,13 @@ pub struct Built {
     pub last: usize,
     /// How many parameters the operations have.
     pub params: usize,
-    /// The output's gradient, in the output's shape.
-    pub output_gradient: Option<Tensor>,
+    /// Which gradients there are room for.
+    pub gradients: Gradients,
 }
 
 pub struct Builder<'a> {
+    /// Whether tensors are only counted: they then have shapes and no memory.
+    dry: bool,
     members: usize,
     batch: usize,
     dtype: DType,
@@ -49,14 +63,75 @@ pub struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
+    /// The operations and buffers for a network.
+    ///
+    /// # Errors
+    /// If a layer cannot take its input, or the buffers do not fit into memory.
     pub fn build(
+        nodes: &[Node],
+        input: &[usize],
+        sizes: (usize, usize),
+        place: (DType, &'a Device),
+        gradients: Gradients,
+    ) -> Result<Built> {
+        let needs = Self::needs(nodes, input, sizes, place, gradients)?;
+        memory::check("a pass", &needs, |share| {
+            format!(
+                "a batch of {:.0} would fit",
+                (sizes.1 as f64 * share).floor()
+            )
+        })?;
+        Self::run(false, nodes, input, sizes, place, gradients)
+    }
+
+    /// The buffers that [`Builder::build`] makes.
+    ///
+    /// # Errors
+    /// If a layer cannot take its input.
+    pub fn needs(
+        nodes: &[Node],
+        input: &[usize],
+        sizes: (usize, usize),
+        place: (DType, &'a Device),
+        gradients: Gradients,
+    ) -> Result<Vec<Need>> {
+        let built = Self::run(true, nodes, input, sizes, place, gradients)?;
+        let need = |name: &str, tensor: &Tensor| Need {
+            name: name.to_string(),
+            shape: tensor.dims().to_vec(),
+            number: tensor.dtype().size_in_bytes(),
+        };
+        let mut needs = Vec::new();
+        for (op, saved) in built.ops.iter().zip(&built.saved) {
+            let reshape = matches!(&op.kind, OpKind::Layer { layer, .. } if layer.is_reshape());
+            if !reshape {
+                needs.push(need(&op.path, &built.values[op.y]));
+            }
+            needs.extend(
+                saved
+                    .iter()
+                    .map(|t| need(&format!("{} (saved)", op.path), t)),
+            );
+        }
+        let gradients = built.pool.iter().chain(&built.spare);
+        needs.extend(gradients.map(|t| need("gradients of activations", t)));
+        if built.gradients == Gradients::Kept {
+            let tangents = needs.clone().into_iter().chain(needs.clone());
+            needs = tangents.chain(needs).collect();
+        }
+        Ok(needs)
+    }
+
+    fn run(
+        dry: bool,
         nodes: &[Node],
         input: &[usize],
         (members, batch): (usize, usize),
         (dtype, device): (DType, &'a Device),
-        gradients: bool,
+        gradients: Gradients,
     ) -> Result<Built> {
         let mut b = Self {
+            dry,
             members,
             batch,
             dtype,
@@ -69,7 +144,10 @@ impl<'a> Builder<'a> {
             params: 0,
         };
         let dims = [&[1, batch], input].concat();
-        let first = b.unwritten(Tensor::zeros((), dtype, device)?.broadcast_as(dims)?);
+        b.values.push(zeros(true, &dims, (dtype, device))?);
+        b.trained.push(false);
+        b.is_input.push(true);
+        let first = 0;
         let last = b.nodes(nodes, "", first)?;
         if !b.trained[last] {
             return Err(Error::setting(
@@ -87,16 +165,16 @@ impl<'a> Builder<'a> {
             saved: b.saved,
             last,
             params: b.params,
-            output_gradient: None,
+            gradients,
         };
-        if gradients {
-            built.place_gradients(members, (dtype, device))?;
+        if gradients != Gradients::None {
+            built.place_gradients(members, |dims| zeros(dry, dims, (dtype, device)))?;
         }
         Ok(built)
     }
 
     fn zeros(&self, dims: &[usize]) -> Result<Tensor> {
-        Ok(Tensor::zeros(dims, self.dtype, self.device)?)
+        zeros(self.dry, dims, (self.dtype, self.device))
     }
 
     fn lead(&self, trained: bool) -> usize {
@@ -109,14 +187,6 @@ impl<'a> Builder<'a> {
         self.trained.push(trained);
         self.is_input.push(false);
         Ok(self.values.len() - 1)
-    }
-
-    /// The input, or a reshape of it: known by its shape only.
-    fn unwritten(&mut self, shape: Tensor) -> usize {
-        self.values.push(shape);
-        self.trained.push(false);
-        self.is_input.push(true);
-        self.values.len() - 1
     }
 
     fn shape(&self, slot: usize) -> Vec<usize> {
@@ -165,15 +235,14 @@ impl<'a> Builder<'a> {
         let trained = self.trained[x] || count > 0;
         let y = if layer.is_reshape() {
             let dims = [&self.values[x].dims()[..2], &output].concat();
-            if self.is_input[x] {
-                let shape = Tensor::zeros((), self.dtype, self.device)?.broadcast_as(dims)?;
-                self.unwritten(shape)
-            } else {
-                self.values.push(self.values[x].reshape(dims)?);
-                self.trained.push(trained);
-                self.is_input.push(false);
-                self.values.len() - 1
-            }
+            let value = match (self.is_input[x], self.dry) {
+                (false, false) => self.values[x].reshape(dims)?,
+                _ => zeros(true, &dims, (self.dtype, self.device))?,
+            };
+            self.values.push(value);
+            self.trained.push(trained);
+            self.is_input.push(self.is_input[x]);
+            self.values.len() - 1
         } else {
             self.slot(trained, &output)?
         };
@@ -196,7 +265,11 @@ impl<'a> Builder<'a> {
 impl Built {
     /// Gives every trained activation's gradient a place. A place is used again as soon as the
     /// backward pass has used up what is in it.
-    fn place_gradients(&mut self, members: usize, kind: (DType, &Device)) -> Result<()> {
+    fn place_gradients(
+        &mut self,
+        members: usize,
+        zeros: impl Fn(&[usize]) -> Result<Tensor>,
+    ) -> Result<()> {
         let size = |slot: usize| self.values[slot].elem_count() / members;
         let mut sizes: Vec<usize> = Vec::new();
         let mut free: Vec<usize> = Vec::new();
@@ -234,22 +307,25 @@ impl Built {
                     place[x] = Some(take(x, &mut sizes, &mut free));
                 }
             }
-            if op.y != self.last {
+            if op.y != self.last && self.gradients == Gradients::Passing {
                 free.push(used);
             }
         }
-        let zeros = |numbers: usize| Tensor::zeros((members, numbers), kind.0, kind.1);
-        self.pool = sizes
-            .into_iter()
-            .map(zeros)
-            .collect::<candle_core::Result<_>>()?;
+        let pool = sizes.into_iter().map(|numbers| zeros(&[members, numbers]));
+        self.pool = pool.collect::<Result<_>>()?;
         self.place = place;
         if spare > 0 {
-            self.spare = Some(zeros(spare)?);
+            self.spare = Some(zeros(&[members, spare])?);
         }
-        self.output_gradient = self.place[self.last]
-            .map(|at| self.pool[at].reshape(self.values[self.last].shape()))
-            .transpose()?;
         Ok(())
     }
+}
+
+/// Zeros of this shape; in a dry run without memory.
+fn zeros(dry: bool, dims: &[usize], (dtype, device): (DType, &Device)) -> Result<Tensor> {
+    Ok(if dry {
+        Tensor::zeros((), dtype, device)?.broadcast_as(dims)?
+    } else {
+        Tensor::zeros(dims, dtype, device)?
+    })
 }

@@ -3,11 +3,12 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::build::Built;
+use super::build::{Built, Gradients};
+use super::tangent::TangentBuffers;
 use super::{Op, OpKind, other_params};
 use crate::error::{Error, Result};
 use crate::nn::buffer::{Buffer, Parts};
-use crate::nn::layer::{Forward, Layer, Param, Pass, Real, Weights};
+use crate::nn::layer::{Forward, Layer, LayerElem, Param, Pass, Weights};
 use crate::tensor::elementwise::{accumulate, add_scaled, copy_scaled};
 
 /// What a training step does with each member beside the two passes.
@@ -30,26 +31,28 @@ pub trait MemberWork<T>: Sync {
 pub struct Runner<T> {
     /// Not for the input, which the caller has.
     values: Vec<Option<Buffer<T>>>,
-    sizes: Vec<usize>,
-    saved: Vec<Option<Buffer<T>>>,
+    pub(super) sizes: Vec<usize>,
+    trained: Vec<bool>,
+    pub(super) saved: Vec<Option<Buffer<T>>>,
     pool: Vec<Buffer<T>>,
     place: Vec<Option<usize>>,
     spare: Option<Buffer<T>>,
+    pub(super) tangents: Option<TangentBuffers<T>>,
     /// Whether there is one member, which then has every activation to itself.
     alone: bool,
-    last: usize,
+    pub(super) last: usize,
     params: usize,
 }
 
 /// A runner with the parameters, and gradients, of one pass.
 pub struct Bound<'a, T> {
-    runner: &'a Runner<T>,
+    pub(super) runner: &'a Runner<T>,
     params: Vec<Buffer<T>>,
-    multipliers: Vec<f64>,
+    pub(super) multipliers: Vec<f64>,
     grads: Vec<Buffer<T>>,
 }
 
-impl<T: Real> Runner<T> {
+impl<T: LayerElem> Runner<T> {
     pub fn new(built: &Built) -> Result<Self> {
         let all = |tensors: &[Tensor]| tensors.iter().map(Buffer::new).collect::<Result<Vec<_>>>();
         Ok(Self {
@@ -71,6 +74,10 @@ impl<T: Real> Runner<T> {
             pool: all(&built.pool)?,
             place: built.place.clone(),
             spare: built.spare.as_ref().map(Buffer::new).transpose()?,
+            trained: built.trained.clone(),
+            tangents: (built.gradients == Gradients::Kept)
+                .then(|| TangentBuffers::new(built))
+                .transpose()?,
             last: built.last,
             params: built.params,
         })
@@ -94,7 +101,7 @@ impl<T: Real> Runner<T> {
         })
     }
 
-    fn gradient(&self, slot: usize) -> Option<&Buffer<T>> {
+    pub(super) fn gradient(&self, slot: usize) -> Option<&Buffer<T>> {
         self.place[slot].map(|at| &self.pool[at])
     }
 
@@ -105,7 +112,10 @@ impl<T: Real> Runner<T> {
 }
 
 /// Runs `f` for every member, at the same time where there are several.
-fn each<R: Send>(members: usize, f: impl Fn(usize) -> Result<R> + Send + Sync) -> Result<Vec<R>> {
+pub(super) fn each<R: Send>(
+    members: usize,
+    f: impl Fn(usize) -> Result<R> + Send + Sync,
+) -> Result<Vec<R>> {
     if members == 1 {
         return Ok(vec![f(0)?]);
     }
@@ -116,7 +126,7 @@ fn each<R: Send>(members: usize, f: impl Fn(usize) -> Result<R> + Send + Sync) -
         .collect()
 }
 
-impl<T: Real> Bound<'_, T> {
+impl<T: LayerElem> Bound<'_, T> {
     /// Runs what all members share, then the rest for each.
     pub fn forward(&self, ops: &[Op], inputs: &Tensor, members: usize) -> Result<()> {
         let inputs = Buffer::reading(inputs)?;
@@ -173,11 +183,16 @@ impl<T: Real> Bound<'_, T> {
             .try_for_each(|(i, op)| self.op_forward(i, op, inputs, member))
     }
 
+    /// Whether parameters act on the way to an activation.
+    pub(super) fn trained(&self, slot: usize) -> bool {
+        self.runner.trained[slot]
+    }
+
     /// An activation; the first one, and what is it in another shape, are read from the inputs.
     ///
     /// # Safety
     /// Nobody writes it meanwhile.
-    unsafe fn value(&self, inputs: &Buffer<T>, slot: usize, member: usize) -> &[T] {
+    pub(super) unsafe fn value(&self, inputs: &Buffer<T>, slot: usize, member: usize) -> &[T] {
         // SAFETY: as the caller promises
         unsafe {
             match &self.runner.values[slot] {
@@ -187,7 +202,7 @@ impl<T: Real> Bound<'_, T> {
         }
     }
 
-    fn pass<'b>(
+    pub(super) fn pass<'b>(
         &'b self,
         kind: &'b OpKind,
         inputs: &'b Buffer<T>,

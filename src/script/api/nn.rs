@@ -18,9 +18,9 @@ pub struct LayerValue(pub(super) Node);
 crate::script_type!(Network, "network", "mlp(#{ width: 256 })");
 crate::script_type!(LayerValue, "layer", "linear(64)");
 crate::choice! { Activation {
-    "relu" => Activation::Relu, "gelu" => Activation::Gelu, "tanh" => Activation::Tanh,
-    "erf" => Activation::Erf, "identity" => Activation::Identity,
-    "quadratic" => Activation::Quadratic,
+    "relu" => Activation::Relu, "gelu" => Activation::Gelu, "gelu_tanh" => Activation::GeluTanh,
+    "tanh" => Activation::Tanh, "erf" => Activation::Erf, "silu" => Activation::Silu,
+    "identity" => Activation::Identity, "quadratic" => Activation::Quadratic,
 } }
 
 crate::options! {
@@ -247,6 +247,16 @@ mod functions {
         plain(Activation::Gelu)
     }
 
+    /// The layer ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))), an approximation of [`gelu`] (PyTorch's
+    /// `GELU(approximate="tanh")`; Hendrycks & Gimpel 2016).
+    ///
+    /// ```rhai
+    /// type_of(gelu_tanh())        // → "Layer"
+    /// ```
+    pub fn gelu_tanh() -> LayerValue {
+        plain(Activation::GeluTanh)
+    }
+
     /// The hyperbolic tangent as a layer; with a number, the tangent of the number.
     ///
     /// ```rhai
@@ -263,6 +273,15 @@ mod functions {
     /// ```
     pub fn erf() -> LayerValue {
         plain(Activation::Erf)
+    }
+
+    /// The layer x σ(x) with the logistic function σ (PyTorch's `SiLU`, also called swish).
+    ///
+    /// ```rhai
+    /// type_of(silu())        // → "Layer"
+    /// ```
+    pub fn silu() -> LayerValue {
+        plain(Activation::Silu)
     }
 
     /// The layer that does nothing, for linear networks.

@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 
 use super::super::elem::Elem;
-use super::super::elementwise::CHUNK;
 use super::super::group_norm::sum;
 use super::super::linear::Scaled;
+use super::super::parallel::CHUNK;
 use super::super::scratch;
 use super::super::simd::simd;
 

@@ -131,7 +131,7 @@ pub fn run<T: Vector>(sum: &Sum<'_, T>, work: usize) {
     let parallel = work >= TASK;
     let from = Transposed {
         channels: sum.channels,
-        pixels: area(sum.from_size()),
+        pixels: area(sum.source_size()),
         lanes: nr,
         batch: s.batch,
     };

@@ -140,7 +140,7 @@ pub fn run<T: Vector>(sum: &Sum<'_, T>, work: usize) {
         for_grids(sum, |grid, tap| {
             let copy = Copy2d::new(
                 grid.origin,
-                sum.from_size(),
+                sum.source_size(),
                 sum.channels,
                 grid.count[1],
                 grid.kernel[1],

@@ -48,7 +48,7 @@ unsafe impl<T: Sync> Sync for Sum<'_, T> {}
 
 impl<T: Vector> Sum<'_, T> {
     /// Height and width of what is read.
-    pub fn from_size(&self) -> [usize; 2] {
+    pub fn source_size(&self) -> [usize; 2] {
         if self.transposed {
             self.sizes.output()
         } else {

@@ -1,4 +1,4 @@
-//! What training minimises.
+//! What training minimises, and curvature is measured of.
 
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::data::{Labels, Targets};
 use crate::error::{Error, Result};
+use crate::nn::Curvature;
 use crate::tensor::elem::{Elem, dispatch, read, to_f64, write};
 use crate::tensor::loss;
 
@@ -47,19 +48,8 @@ impl Loss {
         labels: &Labels,
         gradient: Option<&Tensor>,
     ) -> Result<Vec<f64>> {
-        let (members, rows, width) = outputs.dims3()?;
-        let goal = Goal::new(self, labels, rows, width)?;
-        let size = (rows * width).max(1);
-        dispatch!(outputs, T => read(outputs, |zs: &[T]| match gradient {
-            None => Ok((0..members)
-                .into_par_iter()
-                .map(|m| goal.loss(&zs[m * size..][..rows * width], None))
-                .collect()),
-            Some(gradient) => write(gradient, |gs: &mut [T]| {
-                let members = gs.par_chunks_mut(size).zip(zs.par_chunks(size));
-                Ok(members.map(|(g, z)| goal.loss(z, Some(g))).collect())
-            }),
-        }))
+        let (_, rows, width) = outputs.dims3()?;
+        Goal::new(self, labels, rows, width)?.evaluate(outputs, gradient)
     }
 }
 
@@ -126,6 +116,23 @@ impl Goal {
         Ok(Self { width, targets })
     }
 
+    /// Loss of each member for `outputs [members, batch, width]`; with `gradient` (same shape) also the
+    /// gradient of each member's loss.
+    ///
+    /// # Errors
+    /// If the tensors are not contiguous f32 or f64 tensors.
+    pub fn evaluate(&self, outputs: &Tensor, gradient: Option<&Tensor>) -> Result<Vec<f64>> {
+        let members = outputs.dims().first().copied().unwrap_or(1);
+        let size = (outputs.elem_count() / members.max(1)).max(1);
+        dispatch!(outputs, T => read(outputs, |zs: &[T]| match gradient {
+            None => Ok(zs.par_chunks(size).map(|z| self.loss(z, None)).collect()),
+            Some(gradient) => write(gradient, |gs: &mut [T]| {
+                let members = gs.par_chunks_mut(size).zip(zs.par_chunks(size));
+                Ok(members.map(|(g, z)| self.loss(z, Some(g))).collect())
+            }),
+        }))
+    }
+
     /// The loss of one member's `outputs [batch, width]`; with `gradient` (same shape) also its
     /// gradient.
     pub fn loss<T: Elem>(&self, outputs: &[T], gradient: Option<&mut [T]>) -> f64 {
@@ -134,6 +141,17 @@ impl Goal {
                 loss::cross_entropy(outputs, self.width, classes, gradient)
             }
             Checked::Values(values) => loss::mse(outputs, self.width, values, gradient),
+        }
+    }
+}
+
+impl<T: Elem> Curvature<T> for Goal {
+    fn apply(&self, outputs: &[T], tangent: &[T], gradient_tangent: &mut [T]) {
+        match &self.targets {
+            Checked::Classes(_) => {
+                loss::cross_entropy_tangent(outputs, self.width, tangent, gradient_tangent);
+            }
+            Checked::Values(_) => loss::mse_tangent(tangent, gradient_tangent),
         }
     }
 }
