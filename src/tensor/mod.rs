@@ -11,6 +11,7 @@
 
 pub mod activation;
 pub mod array;
+pub mod attention;
 pub mod elem;
 pub mod elementwise;
 pub mod gram;

@@ -5,8 +5,8 @@
 //! why members with a shared input need no common "wide" product: their input is not copied at all.
 
 mod block;
-mod kernel;
-mod pack;
+pub(super) mod kernel;
+pub(super) mod pack;
 mod vector;
 
 use std::ops::Range;
