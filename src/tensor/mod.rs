@@ -12,8 +12,10 @@
 pub mod activation;
 pub mod array;
 pub mod attention;
+pub mod dropout;
 pub mod elem;
 pub mod elementwise;
+pub mod embedding;
 pub mod gram;
 pub mod layer_norm;
 pub mod linear;
@@ -22,6 +24,7 @@ pub mod math;
 pub mod matmul;
 pub mod parallel;
 pub mod rng;
+pub mod rope;
 pub mod scratch;
 pub mod simd;
 pub mod update;
