@@ -12,6 +12,7 @@ mod mlp;
 mod network;
 mod param;
 mod plan;
+mod transformer;
 
 pub use buffer::{Buffer, Parts};
 pub use cost::{Cost, Workload};
@@ -20,3 +21,4 @@ pub use mlp::{Mlp, mlp};
 pub use network::{Description, Network, Node, Sizes};
 pub use param::{ParamInfo, ParamKind, ParamSpec, Role};
 pub use plan::{Curvature, Gradients, MemberWork, Plan};
+pub use transformer::{Positions, Transformer, transformer};
