@@ -27,7 +27,7 @@ impl Targets {
 /// The targets of one batch.
 #[derive(Debug, Clone)]
 pub enum Labels {
-    /// Class numbers, shape `[batch]`, `u32`.
+    /// Class numbers, shape `[batch]`, or `[batch, positions]` for a class at each position, `u32`.
     Classes(Tensor),
     /// Real targets, shape `[batch, outputs]`, `f32`.
     Values(Tensor),
@@ -71,6 +71,12 @@ pub trait Stream: Send + Sync {
 
     /// What the examples are labelled with.
     fn targets(&self) -> Targets;
+
+    /// Axes of the positions at which an example has targets: none for one target per example,
+    /// `[context]` for the next token at each position of a text.
+    fn target_positions(&self) -> &[usize] {
+        &[]
+    }
 
     /// Number of distinct training examples, `None` for an endless stream.
     fn len(&self) -> Option<u64>;

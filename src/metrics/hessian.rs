@@ -32,7 +32,7 @@ impl<'a> Hessian<'a> {
         if points == 0 {
             return Err(Error::shape("a Hessian needs at least one example"));
         }
-        let goal = Goal::new(loss, &batch.labels, points, model.outputs())?;
+        let goal = Goal::new(loss, &batch.labels, model.rows(points), model.outputs())?;
         let plan = model.plan(points, Gradients::Kept)?;
         let values = model.values();
         plan.forward(&values, &inputs)?;

@@ -37,7 +37,7 @@ impl Loss {
         }
     }
 
-    /// Loss of each member, `[members]`, for `outputs [members, batch, outputs]`; with `gradient`
+    /// Loss of each member, `[members]`, for `outputs [members, batch, …, outputs]`; with `gradient`
     /// (same shape) also the gradient of each member's loss with respect to its outputs.
     ///
     /// # Errors
@@ -48,7 +48,14 @@ impl Loss {
         labels: &Labels,
         gradient: Option<&Tensor>,
     ) -> Result<Vec<f64>> {
-        let (_, rows, width) = outputs.dims3()?;
+        let [_, rows @ .., width] = outputs.dims() else {
+            return Err(Error::shape(format!(
+                "{}: outputs must have shape [members, batch, …, outputs], got {:?}",
+                self.name(),
+                outputs.dims()
+            )));
+        };
+        let (rows, width) = (rows.iter().product(), *width);
         Goal::new(self, labels, rows, width)?.evaluate(outputs, gradient)
     }
 }
@@ -67,24 +74,25 @@ enum Checked {
 }
 
 impl Goal {
-    /// The labels of a batch for a network with `width` outputs.
+    /// The labels of a batch for a network with `width` outputs at `rows` places: examples, or examples
+    /// times positions. The loss is the mean over them.
     ///
     /// # Errors
     /// If labels do not fit the outputs in number or kind, or a class is out of range.
-    pub fn new(loss: Loss, labels: &Labels, batch: usize, width: usize) -> Result<Self> {
+    pub fn new(loss: Loss, labels: &Labels, rows: usize, width: usize) -> Result<Self> {
         let name = loss.name();
         let fit = |found: usize, wanted: usize| {
             if found == wanted {
                 return Ok(());
             }
             Err(Error::shape(format!(
-                "{name}: outputs [{batch}, {width}] need {wanted} labels, got {found}"
+                "{name}: outputs [{rows}, {width}] need {wanted} labels, got {found}"
             )))
         };
         let targets = match (loss, labels) {
             (_, Labels::Classes(classes)) => {
-                let classes = classes.to_vec1::<u32>()?;
-                fit(classes.len(), batch)?;
+                let classes = classes.flatten_all()?.to_vec1::<u32>()?;
+                fit(classes.len(), rows)?;
                 if let Some(bad) = classes.iter().find(|&&c| c as usize >= width) {
                     return Err(Error::shape(format!(
                         "{name}: class {bad} does not fit a network with {width} outputs"
@@ -93,7 +101,7 @@ impl Goal {
                 match loss {
                     Loss::CrossEntropy => Checked::Classes(classes),
                     Loss::Mse => {
-                        let mut targets = vec![0.0; batch * width];
+                        let mut targets = vec![0.0; rows * width];
                         for (row, &class) in targets.chunks_mut(width.max(1)).zip(&classes) {
                             row[class as usize] = 1.0;
                         }
@@ -103,7 +111,7 @@ impl Goal {
             }
             (Loss::Mse, Labels::Values(values)) => {
                 let targets = to_f64(values)?;
-                fit(targets.len(), batch * width)?;
+                fit(targets.len(), rows * width)?;
                 Checked::Values(targets)
             }
             (Loss::CrossEntropy, Labels::Values(_)) => {

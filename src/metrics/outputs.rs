@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::data::Labels;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Network outputs `[members, points, outputs]` in `f64`.
+/// Network outputs `[members, points, outputs]` in `f64`; with positions, each is a point.
 pub(super) struct Outputs {
     pub members: usize,
     pub points: usize,
@@ -17,12 +17,19 @@ pub(super) struct Outputs {
 impl Outputs {
     /// Reads a tensor; `what` names the metric in errors.
     pub fn read(what: &str, tensor: &Tensor) -> Result<Self> {
-        let &[members, points, outputs] = tensor.dims() else {
+        let &[members, ref points @ .., outputs] = tensor.dims() else {
             return Err(Error::shape(format!(
                 "{what}: expected logits of shape [members, points, outputs], found {:?}",
                 tensor.dims()
             )));
         };
+        if points.is_empty() {
+            return Err(Error::shape(format!(
+                "{what}: expected logits of shape [members, points, outputs], found {:?}",
+                tensor.dims()
+            )));
+        }
+        let points = points.iter().product();
         if members * points * outputs == 0 {
             return Err(Error::shape(format!(
                 "{what}: logits of shape {:?} hold no number",

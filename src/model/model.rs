@@ -19,8 +19,10 @@ pub type SharedModel = Arc<RwLock<Model>>;
 const ASSUMED_INPUT: [usize; 3] = [3, 32, 32];
 /// Number of outputs that a network is given until a stream says otherwise.
 const ASSUMED_OUTPUTS: usize = 10;
-/// Examples that the network is run on at a time outside training.
+/// Examples that the network is run on at a time outside training, where outputs have no positions.
 const EVAL_BATCH: usize = 256;
+/// The same with outputs at many positions, in positions.
+const EVAL_POSITIONS: usize = 4096;
 
 /// One parameter of a model.
 #[derive(Debug)]
@@ -62,6 +64,7 @@ pub struct Model {
     settings: ModelSettings,
     input: Vec<usize>,
     sizes: Sizes,
+    positions: Vec<usize>,
     nodes: Vec<Node>,
     params: Vec<Parameter>,
     eval: Option<Plan>,
@@ -105,12 +108,13 @@ impl Model {
             .with_help("write |w| sequential([linear(w), relu(), linear(10)]) and give init the width"));
         }
         let (infos, output) = network.infos(outputs, &input, base)?;
-        let [outputs_made] = output[..] else {
+        let Some((&outputs_made, positions)) = output.split_last() else {
             return Err(Error::shape(format!(
-                "the network's output for an input of shape {input:?} has shape {output:?}, but must be one axis"
+                "the network's output for an input of shape {input:?} has no axis"
             ))
             .with_help("end with flatten() or a linear layer"));
         };
+        let positions = positions.to_vec();
         if network.outputs.is_some_and(|wanted| wanted != outputs_made) {
             return Err(Error::shape(format!(
                 "the network has {outputs_made} outputs, {outputs} were asked for"
@@ -151,6 +155,7 @@ impl Model {
                 outputs: outputs_made,
                 ..sizes
             },
+            positions,
             nodes,
             params,
             eval: None,
@@ -280,6 +285,17 @@ impl Model {
         self.sizes.outputs
     }
 
+    /// Axes of the positions at which there are outputs: none for one output vector per example,
+    /// `[context]` for a language model.
+    pub fn positions(&self) -> &[usize] {
+        &self.positions
+    }
+
+    /// Output vectors of a batch: examples times positions.
+    pub fn rows(&self, batch: usize) -> usize {
+        batch * self.positions.iter().product::<usize>()
+    }
+
     /// Element type of the parameters.
     pub fn dtype(&self) -> DType {
         self.settings.dtype
@@ -368,7 +384,8 @@ impl Model {
         Ok(inputs.reshape(dims)?)
     }
 
-    /// Outputs for `inputs [points, …]`: `[members, points, outputs]` in the model's element type.
+    /// Outputs for `inputs [points, …]`: `[members, points, positions…, outputs]` in the model's element
+    /// type; most networks have no positions.
     ///
     /// # Errors
     /// If the inputs do not fit the network.
@@ -397,8 +414,9 @@ impl Model {
         let inputs = self.shaped(inputs)?;
         let points = inputs.dims()[0];
         let mut parts = Vec::new();
-        for start in (0..points).step_by(EVAL_BATCH) {
-            let size = EVAL_BATCH.min(points - start);
+        let batch = (EVAL_POSITIONS / self.rows(1).max(1)).clamp(1, EVAL_BATCH);
+        for start in (0..points).step_by(batch) {
+            let size = batch.min(points - start);
             let plan = match self.eval.take() {
                 Some(plan) if plan.batch() == size => plan,
                 _ => self.plan(size, Gradients::None)?,

@@ -10,6 +10,7 @@ use super::param::{ParamKind, ParamSpec};
 use crate::error::Result;
 use crate::tensor::elem::{Elem, read};
 use crate::tensor::gram::add_gram;
+use crate::tensor::rng::Key;
 
 /// A parameter's value during a pass.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +64,11 @@ pub trait Layer: Debug + Send + Sync + Passes<f32> + Passes<f64> {
         false
     }
 
+    /// Whether the passes draw random numbers during training, see [`Pass::noise`].
+    fn is_random(&self) -> bool {
+        false
+    }
+
     /// How many numbers the forward pass leaves for the backward pass of a batch, beside input and
     /// output: statistics, masks; those of one example after those of another.
     fn saved(&self, _batch: usize, _input: &[usize]) -> usize {
@@ -83,6 +89,9 @@ pub struct Pass<'a, T> {
     pub params: Weights<'a, T>,
     /// Input, `[batch, input…]`.
     pub x: &'a [T],
+    /// During training, for a layer that [is random](Layer::is_random): the key of its random numbers
+    /// at this step, the same in all passes of the step.
+    pub noise: Option<Key>,
 }
 
 /// What the forward pass left for the passes that follow it.

@@ -13,6 +13,7 @@ mod network;
 mod param;
 mod plan;
 mod resnet;
+mod transformer;
 
 pub use buffer::{Buffer, Parts};
 pub use cost::{Cost, Workload};
@@ -22,3 +23,4 @@ pub use network::{Description, Network, Node, Sizes};
 pub use param::{ParamInfo, ParamKind, ParamSpec, Role};
 pub use plan::{Curvature, Gradients, MemberWork, Plan};
 pub use resnet::{Resnet18, resnet18};
+pub use transformer::{Positions, Transformer, transformer};

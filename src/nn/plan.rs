@@ -15,6 +15,7 @@ use super::network::Node;
 use crate::error::{Error, Result};
 use crate::memory::Need;
 use crate::tensor::elem::unsupported;
+use crate::tensor::rng::Key;
 use build::Builder;
 pub use build::Gradients;
 pub use run::MemberWork;
@@ -65,6 +66,8 @@ pub struct Plan {
     members: usize,
     /// Inputs of the last forward pass, `[1, batch, …]`.
     last: Mutex<Option<Tensor>>,
+    /// Keys of the members' random numbers, see [`Plan::set_noise`].
+    noise: Mutex<Vec<Key>>,
     runner: Typed,
 }
 
@@ -116,6 +119,7 @@ impl Plan {
             input: input.to_vec(),
             members,
             last: Mutex::new(None),
+            noise: Mutex::new(Vec::new()),
             runner,
         })
     }
@@ -137,6 +141,18 @@ impl Plan {
     /// Batch size that the plan was compiled for.
     pub fn batch(&self) -> usize {
         self.batch
+    }
+
+    /// Says what the passes that follow draw random numbers from: during training a key per member,
+    /// which depends on the member's seed and on the step; outside training (at first) none, and
+    /// layers as dropout do nothing.
+    pub fn set_noise(&self, keys: Vec<Key>) {
+        *self.noise.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    fn noise(&self) -> Vec<Key> {
+        let noise = self.noise.lock().unwrap_or_else(PoisonError::into_inner);
+        noise.clone()
     }
 
     /// The output of the last forward pass, `[members, batch, …]`.
@@ -195,7 +211,7 @@ impl Plan {
     /// If the inputs do not have the shape that the plan was compiled for, or a layer fails.
     pub fn forward(&self, params: &[Param<'_>], inputs: &Tensor) -> Result<()> {
         let inputs = self.inputs(inputs)?;
-        typed!(self, runner => runner.bind(params, &[])?.forward(&self.ops, &inputs, self.members))
+        typed!(self, runner => runner.bind(params, &[], self.noise())?.forward(&self.ops, &inputs, self.members))
     }
 
     /// From [`Plan::output_gradient`], writes the gradient of every parameter of the last forward
@@ -206,7 +222,7 @@ impl Plan {
     pub fn backward(&self, params: &[Param<'_>], grads: &[Tensor]) -> Result<()> {
         self.needs_gradients()?;
         let inputs = self.last_inputs()?;
-        typed!(self, runner => runner.bind(params, grads)?.backward(&self.ops, &inputs, self.members))
+        typed!(self, runner => runner.bind(params, grads, self.noise())?.backward(&self.ops, &inputs, self.members))
     }
 
     /// A training step: for each member forward pass, loss, backward pass and whatever `work` does
@@ -223,9 +239,12 @@ impl Plan {
     ) -> Result<Vec<f64>> {
         self.needs_gradients()?;
         let inputs = self.inputs(inputs)?;
-        self.runner::<T>()?
-            .bind(params, grads)?
-            .step(&self.ops, &inputs, self.members, work)
+        self.runner::<T>()?.bind(params, grads, self.noise())?.step(
+            &self.ops,
+            &inputs,
+            self.members,
+            work,
+        )
     }
 
     /// Hessian–vector products: for each member the derivative, in the direction of `direction`, of the
@@ -248,7 +267,7 @@ impl Plan {
             return Err(other_params(params.len(), direction.len().min(image.len())));
         }
         let direction = Direction::new(direction, image)?;
-        let bound = self.runner::<T>()?.bind(params, &[])?;
+        let bound = self.runner::<T>()?.bind(params, &[], self.noise())?;
         bound.hessian_vector(&self.ops, &inputs, self.members, &direction, loss)
     }
 
@@ -267,7 +286,7 @@ impl Plan {
                 kernels.dims()
             )));
         }
-        typed!(self, runner => runner.bind(params, &[])?.ntk(&self.ops, &inputs, self.members, kernels))
+        typed!(self, runner => runner.bind(params, &[], self.noise())?.ntk(&self.ops, &inputs, self.members, kernels))
     }
 
     fn runner<T: LayerElem>(&self) -> Result<&Runner<T>> {

@@ -11,10 +11,13 @@
 
 pub mod activation;
 pub mod array;
+pub mod attention;
 pub mod batch_norm;
 pub mod conv;
+pub mod dropout;
 pub mod elem;
 pub mod elementwise;
+pub mod embedding;
 pub mod gram;
 pub mod group_norm;
 pub mod layer_norm;
@@ -25,6 +28,7 @@ pub mod matmul;
 pub mod parallel;
 pub mod pool;
 pub mod rng;
+pub mod rope;
 pub mod scratch;
 pub mod simd;
 pub mod update;

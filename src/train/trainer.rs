@@ -23,6 +23,7 @@ use crate::nn::{Gradients, Plan};
 use crate::optim::Optimizer;
 use crate::parametrization::Scales;
 use crate::tensor::elementwise::squared_norms;
+use crate::tensor::rng::Key;
 
 /// Updates after which a parameter that never had a gradient is named. More than one, because a
 /// readout that starts at zero rightly gives the layers below none at first.
@@ -89,6 +90,16 @@ impl Trainer {
         optimizer.check(read(&model).members())?;
         write(&model).fit(stream.input_shape(), stream.targets().outputs())?;
         let guard = read(&model);
+        if guard.positions() != stream.target_positions() {
+            return Err(Error::shape(format!(
+                "the {} has outputs at positions {:?}, but {} has targets at positions {:?} ([] is one per example)",
+                guard.network().name,
+                guard.positions(),
+                stream.name(),
+                stream.target_positions()
+            ))
+            .with_help("flatten() makes one output per example; a transformer needs a stream of tokens"));
+        }
         let needs = guard.training_needs(settings.batch, optimizer.states().len())?;
         memory::check("training", &needs, |share| {
             let fit = |n: usize| (n as f64 * share).floor();
@@ -361,7 +372,7 @@ impl Trainer {
         let goal = Goal::new(
             self.loss,
             &batch.labels,
-            self.settings.batch,
+            model.rows(self.settings.batch),
             model.outputs(),
         )?;
         let step = StepSettings {
@@ -375,6 +386,8 @@ impl Trainer {
             step: self.step + 1,
         };
         let (plan, values, grads) = (&self.plan, model.values(), &self.grads);
+        let noise = |&seed: &u64| Key::new(seed).label("noise").fold(self.step);
+        plan.set_noise(model.seeds().iter().map(noise).collect());
         let losses = match model.dtype() {
             DType::F64 => {
                 let work = StepWork::<f64>::new(step, grads, &self.states)?;

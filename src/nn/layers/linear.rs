@@ -68,7 +68,7 @@ impl Linear {
     }
 }
 
-fn scaled<'a, T: Elem>(weights: &Weights<'a, T>, i: usize) -> Scaled<'a, T> {
+pub(super) fn scaled<'a, T: Elem>(weights: &Weights<'a, T>, i: usize) -> Scaled<'a, T> {
     Scaled {
         value: weights.value(i),
         multiplier: weights.multiplier(i),

@@ -1,21 +1,30 @@
 //! Layers, one file each.
 
 mod activation;
+mod attention;
 mod conv2d;
+mod dropout;
+mod embedding;
 mod flatten;
 mod global_avg_pool;
 mod group_norm;
 mod layer_norm;
 mod linear;
 mod pool;
+mod rope;
 #[cfg(test)]
 mod tests;
 
 pub use crate::tensor::activation::Activation;
+pub use crate::tensor::rope::Pairs;
+pub use attention::{Attention, AttentionScale};
 pub use conv2d::Conv2d;
+pub use dropout::Dropout;
+pub use embedding::{Embedding, PositionalEmbedding};
 pub use flatten::Flatten;
 pub use global_avg_pool::GlobalAvgPool;
 pub use group_norm::GroupNorm;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use pool::{Pool2d, Pooling};
+pub use rope::Rope;

@@ -72,6 +72,7 @@ impl Case<'_> {
                 member: 0,
             },
             x: &at.x,
+            noise: None,
         };
         let mut y = vec![f64::NAN; self.batch * self.output.iter().product::<usize>()];
         let mut saved = vec![f64::NAN; self.layer.saved(self.batch, self.input)];

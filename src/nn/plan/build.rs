@@ -26,7 +26,7 @@ pub struct Built {
     pub ops: Vec<Op>,
     /// One buffer per activation: `[members or 1, batch, …]`.
     pub values: Vec<Tensor>,
-    /// Whether parameters act on the way to this activation.
+    /// Whether parameters, or random numbers, act on the way to this activation.
     pub trained: Vec<bool>,
     /// What each operation's forward pass leaves for its backward pass, `[members or 1, numbers]`.
     pub saved: Vec<Option<Tensor>>,
@@ -232,7 +232,8 @@ impl<'a> Builder<'a> {
         let count = layer.params(&input).len();
         let params = self.params..self.params + count;
         self.params = params.end;
-        let trained = self.trained[x] || count > 0;
+        // what is drawn differs among members, as parameters do
+        let trained = self.trained[x] || count > 0 || layer.is_random();
         let y = if layer.is_reshape() {
             let dims = [&self.values[x].dims()[..2], &output].concat();
             let value = match (self.is_input[x], self.dry) {

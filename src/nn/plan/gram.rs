@@ -115,7 +115,7 @@ impl<T: LayerElem> Bound<'_, T> {
             }
             OpKind::Layer { layer, x, .. } if layer.is_reshape() => send(*x, &copy(1.0)),
             OpKind::Layer { x, .. } => {
-                let Some((layer, pass)) = self.pass(&op.kind, inputs, member) else {
+                let Some((layer, pass)) = self.pass(op, inputs, member) else {
                     return Ok(());
                 };
                 // SAFETY: nobody writes what the forward pass left

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::nn::buffer::{Buffer, Parts};
 use crate::nn::layer::{Forward, Layer, LayerElem, Param, Pass, Weights};
 use crate::tensor::elementwise::{accumulate, add_scaled, copy_scaled};
+use crate::tensor::rng::Key;
 
 /// What a training step does with each member beside the two passes.
 pub trait MemberWork<T>: Sync {
@@ -50,6 +51,8 @@ pub struct Bound<'a, T> {
     params: Vec<Buffer<T>>,
     pub(super) multipliers: Vec<f64>,
     grads: Vec<Buffer<T>>,
+    /// One key per member during training, else none.
+    noise: Vec<Key>,
 }
 
 impl<T: LayerElem> Runner<T> {
@@ -83,7 +86,12 @@ impl<T: LayerElem> Runner<T> {
         })
     }
 
-    pub fn bind(&self, params: &[Param<'_>], grads: &[Tensor]) -> Result<Bound<'_, T>> {
+    pub fn bind(
+        &self,
+        params: &[Param<'_>],
+        grads: &[Tensor],
+        noise: Vec<Key>,
+    ) -> Result<Bound<'_, T>> {
         if params.len() != self.params {
             return Err(other_params(self.params, params.len()));
         }
@@ -98,6 +106,7 @@ impl<T: LayerElem> Runner<T> {
                 .collect::<Result<_>>()?,
             multipliers: params.iter().map(|p| p.multiplier).collect(),
             grads: grads.iter().map(Buffer::new).collect::<Result<_>>()?,
+            noise,
         })
     }
 
@@ -204,7 +213,7 @@ impl<T: LayerElem> Bound<'_, T> {
 
     pub(super) fn pass<'b>(
         &'b self,
-        kind: &'b OpKind,
+        op: &'b Op,
         inputs: &'b Buffer<T>,
         member: usize,
     ) -> Option<(&'b dyn Layer, Pass<'b, T>)> {
@@ -214,7 +223,7 @@ impl<T: LayerElem> Bound<'_, T> {
             x,
             input,
             output,
-        } = kind
+        } = &op.kind
         else {
             return None;
         };
@@ -232,6 +241,8 @@ impl<T: LayerElem> Bound<'_, T> {
             output,
             params,
             x,
+            noise: (self.noise.get(member).filter(|_| layer.is_random()))
+                .map(|key| key.label(&op.path)),
         };
         Some((&**layer, pass))
     }
@@ -259,7 +270,7 @@ impl<T: LayerElem> Bound<'_, T> {
                 add_scaled(y, skip, branch, *multiplier);
                 Ok(())
             }
-            kind => match self.pass(kind, inputs, member) {
+            OpKind::Layer { .. } => match self.pass(op, inputs, member) {
                 // SAFETY: as above
                 Some((layer, pass)) => unsafe {
                     let saved = self.runner.saved[i].as_ref().map(|s| s.of_mut(member));
@@ -321,7 +332,7 @@ impl<T: LayerElem> Bound<'_, T> {
                     })
                 }),
             OpKind::Layer { params, x, .. } => {
-                let Some((layer, pass)) = self.pass(&op.kind, inputs, member) else {
+                let Some((layer, pass)) = self.pass(op, inputs, member) else {
                     return Ok(());
                 };
                 // SAFETY: nobody writes activations during the backward pass

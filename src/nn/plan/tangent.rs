@@ -197,8 +197,7 @@ impl<T: LayerElem> Product<'_, T> {
                     }
                     return Ok(());
                 }
-                let Some((layer, pass)) = self.bound.pass(&op.kind, self.inputs, self.member)
-                else {
+                let Some((layer, pass)) = self.bound.pass(op, self.inputs, self.member) else {
                     return Ok(());
                 };
                 let tangents = self.tangents(params.clone(), *x);
@@ -232,7 +231,7 @@ impl<T: LayerElem> Product<'_, T> {
             }
             OpKind::Layer { params, x, .. } => {
                 let bound = self.bound;
-                let Some((layer, pass)) = bound.pass(&op.kind, self.inputs, self.member) else {
+                let Some((layer, pass)) = bound.pass(op, self.inputs, self.member) else {
                     return Ok(());
                 };
                 let Some(gy) = bound.runner.gradient(op.y) else {
