@@ -144,6 +144,7 @@ pub mod study;
 pub mod table;
 pub mod tensor;
 pub mod train;
+pub mod transformer;
 pub mod values;
 
 use std::collections::BTreeMap;
@@ -215,6 +216,7 @@ pub fn register(registry: &mut Registry) {
     errors::register(registry);
     general::register(registry);
     nn::register(registry);
+    transformer::register(registry);
     parametrization::register(registry);
     optim::register(registry);
     model::register(registry);

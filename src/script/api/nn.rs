@@ -118,7 +118,8 @@ fn numbered(layers: Array) -> Result<Vec<Node>> {
         .collect()
 }
 
-fn plain(layer: impl Layer + 'static) -> LayerValue {
+/// A layer without a name yet.
+pub(super) fn plain(layer: impl Layer + 'static) -> LayerValue {
     LayerValue(Node::layer("", layer))
 }
 
