@@ -21,6 +21,13 @@ pub fn describe(stream: &dyn Stream) -> String {
         Targets::Values(1) => "1 value".to_string(),
         Targets::Values(n) => format!("{n} values"),
     };
+    let targets = match stream.target_positions() {
+        [] => targets,
+        positions => {
+            let positions: Vec<String> = positions.iter().map(usize::to_string).collect();
+            format!("{targets} at {} positions", positions.join("×"))
+        }
+    };
     let settings = stream.settings();
     let seed = match settings.get("seed") {
         Some(seed) if settings.get("shuffle") != Some(&serde_json::Value::Bool(false)) => {

@@ -48,6 +48,8 @@ pub struct FromTensors {
     settings: FromTensorsSettings,
     shape: Vec<usize>,
     targets: Targets,
+    /// Axes of the classes of one example.
+    target_positions: Vec<usize>,
     order: Order,
     train: Examples,
     test_examples: Examples,
@@ -56,8 +58,8 @@ pub struct FromTensors {
 }
 
 impl FromTensors {
-    /// The stream over `inputs`, `[examples, …]`, and `labels`: classes, `[examples]`, or real
-    /// targets, `[examples, outputs]` or `[examples]`. The test set is given in the same form.
+    /// The stream over `inputs`, `[examples, …]`, and `labels`: classes, `[examples]` or, one at each
+    /// position, `[examples, positions]`; or real targets, `[examples, outputs]` or `[examples]`. The test set is given in the same form.
     ///
     /// # Errors
     /// Shapes that do not fit, labels out of range, numbers that are not finite, no examples.
@@ -94,12 +96,23 @@ impl FromTensors {
         let train = read("", inputs, labels)?;
         let test_examples = read("test ", test_inputs, test_labels)?;
         let (len, test_len) = (inputs.dims()[0], test_inputs.dims()[0]);
+        let target_positions = match classified {
+            true => labels.dims()[1..].to_vec(),
+            false => Vec::new(),
+        };
+        if classified && test_labels.dims()[1..] != target_positions {
+            return Err(Error::shape(format!(
+                "{NAME}: test labels must have shape [examples, …] as the labels {:?}, got {:?}",
+                labels.dims(),
+                test_labels.dims()
+            )));
+        }
         let targets = match (&train.labels, &test_examples.labels) {
             (Column::Classes(a), Column::Classes(b)) => {
                 let largest = a.iter().chain(b).max().copied().unwrap_or(0) as usize;
                 let classes = settings.classes.unwrap_or(largest + 1);
-                check_classes("", a, classes)?;
-                check_classes("test ", b, classes)?;
+                check_classes("", a, classes, a.len() / len)?;
+                check_classes("test ", b, classes, b.len() / test_len)?;
                 Targets::Classes(classes)
             }
             (Column::Values(a), Column::Values(b)) => {
@@ -120,6 +133,7 @@ impl FromTensors {
             settings,
             shape,
             targets,
+            target_positions,
             train,
             test_examples,
             test_len,
@@ -137,11 +151,14 @@ impl FromTensors {
         elem::read(&examples.inputs, |inputs: &[f32]| {
             let input = |example: usize| &inputs[example * width..][..width];
             match &examples.labels {
-                Column::Classes(labels) => generate::classes(size, &self.shape, |i, x| {
-                    let example = index(i);
-                    x.copy_from_slice(input(example));
-                    labels[example]
-                }),
+                Column::Classes(labels) => {
+                    let positions = self.target_positions.as_slice();
+                    generate::classes_at(size, &self.shape, positions, |i, x, y| {
+                        let example = index(i);
+                        x.copy_from_slice(input(example));
+                        y.copy_from_slice(&labels[example * y.len()..][..y.len()]);
+                    })
+                }
                 Column::Values(values) => {
                     let outputs = self.targets.outputs();
                     generate::values(size, &self.shape, outputs, |i, x, y| {
@@ -158,8 +175,10 @@ impl FromTensors {
     fn run_of(&self, examples: &Examples, start: usize, size: usize) -> Result<Batch> {
         let labels = match &examples.labels {
             Column::Classes(labels) => {
-                let part = &labels[start..start + size];
-                Labels::Classes(Tensor::from_slice(part, size, &Device::Cpu)?)
+                let each: usize = self.target_positions.iter().product();
+                let part = &labels[start * each..(start + size) * each];
+                let dims = [&[size], self.target_positions.as_slice()].concat();
+                Labels::Classes(Tensor::from_slice(part, dims, &Device::Cpu)?)
             }
             Column::Values(values) => {
                 let outputs = self.targets.outputs();
@@ -217,13 +236,7 @@ fn read(what: &str, inputs: &Tensor, labels: &Tensor, classified: bool) -> Resul
     let narrow = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
     let values = numbers(&format!("{what}labels"), labels)?;
     let labels = if classified {
-        if labels.dims().len() != 1 {
-            return Err(Error::shape(format!(
-                "{NAME}: {what}labels that are classes must have shape [{}], got {:?}",
-                inputs.dims()[0],
-                labels.dims()
-            )));
-        }
+        let positions = values.len() / inputs.dims()[0];
         let mut classes = Vec::with_capacity(values.len());
         for (i, &value) in values.iter().enumerate() {
             if value.fract() != 0.0 || !(0.0..f64::from(u32::MAX)).contains(&value) {
@@ -231,7 +244,8 @@ fn read(what: &str, inputs: &Tensor, labels: &Tensor, classified: bool) -> Resul
                     crate::error::ErrorKind::Data,
                     format!(
                         "{NAME}: {what}labels must be whole numbers from 0, got {value} in \
-                         example {i} (counted from 0)"
+                         example {} (counted from 0)",
+                        i / positions
                     ),
                 ));
             }
@@ -248,16 +262,17 @@ fn read(what: &str, inputs: &Tensor, labels: &Tensor, classified: bool) -> Resul
     })
 }
 
-fn check_classes(what: &str, labels: &[u32], classes: usize) -> Result<()> {
+fn check_classes(what: &str, labels: &[u32], classes: usize, positions: usize) -> Result<()> {
     match labels.iter().position(|&label| label as usize >= classes) {
         None => Ok(()),
         Some(i) => Err(Error::new(
             crate::error::ErrorKind::Data,
             format!(
                 "{NAME}: {what}labels must be between 0 and {} (`classes` is {classes}), got {} in \
-                 example {i} (counted from 0)",
+                 example {} (counted from 0)",
                 classes - 1,
-                labels[i]
+                labels[i],
+                i / positions
             ),
         )),
     }
@@ -274,6 +289,10 @@ impl Stream for FromTensors {
 
     fn targets(&self) -> Targets {
         self.targets
+    }
+
+    fn target_positions(&self) -> &[usize] {
+        &self.target_positions
     }
 
     fn len(&self) -> Option<u64> {

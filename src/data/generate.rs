@@ -49,11 +49,22 @@ pub(crate) fn classes(
     shape: &[usize],
     f: impl Fn(usize, &mut [f32]) -> u32 + Sync,
 ) -> Result<Batch> {
-    let inputs = shape.iter().product();
-    let (x, y) = fill(size, inputs, 1, |i, x, y: &mut [u32]| y[0] = f(i, x))?;
+    classes_at(size, shape, &[], |i, x, y| y[0] = f(i, x))
+}
+
+/// A batch with a class at each of several positions: `f(index, input, classes)` fills both.
+pub(crate) fn classes_at(
+    size: usize,
+    shape: &[usize],
+    positions: &[usize],
+    f: impl Fn(usize, &mut [f32], &mut [u32]) + Sync,
+) -> Result<Batch> {
+    let (inputs, targets) = (shape.iter().product(), positions.iter().product());
+    let (x, y) = fill(size, inputs, targets, f)?;
+    let classes = Tensor::from_vec(y, with_batch_axis(size, positions), &Device::Cpu)?;
     Ok(Batch {
         inputs: Tensor::from_vec(x, with_batch_axis(size, shape), &Device::Cpu)?,
-        labels: Labels::Classes(Tensor::from_vec(y, size, &Device::Cpu)?),
+        labels: Labels::Classes(classes),
     })
 }
 

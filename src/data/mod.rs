@@ -5,6 +5,7 @@
 //! | [`SyntheticImages`] | endless procedural 3×32×32 images of ten classes |
 //! | [`Teacher`] | endless regression on a random fixed network's outputs |
 //! | [`SparseParity`] | endless parity of a few hidden coordinates |
+//! | [`MarkovTokens`] | endless token sequences of a random Markov chain |
 //! | [`Mnist`] | MNIST and Fashion-MNIST from idx files |
 //! | [`Cifar10`] | CIFAR-10 from its binary batches |
 //! | [`FromTensors`] | the caller's own arrays |
@@ -18,6 +19,7 @@ mod from_tensors;
 mod generate;
 mod hub;
 mod idx;
+mod markov_tokens;
 mod mnist;
 mod order;
 mod sparse_parity;
@@ -32,6 +34,7 @@ pub use cifar10::Cifar10;
 pub use describe::describe;
 pub use files::FileSettings;
 pub use from_tensors::{FromTensors, FromTensorsSettings};
+pub use markov_tokens::{MarkovTokens, MarkovTokensSettings};
 pub use mnist::{Mnist, MnistKind};
 pub use sparse_parity::{SparseParity, SparseParitySettings};
 pub use stream::{Batch, Labels, Stream, Targets};

@@ -9,7 +9,7 @@ pub(crate) fn bits(batch: &Batch) -> (Vec<u32>, Vec<u32>) {
         values.iter().map(|x| x.to_bits()).collect()
     };
     let labels = match &batch.labels {
-        Labels::Classes(labels) => labels.to_vec1::<u32>().unwrap(),
+        Labels::Classes(labels) => labels.flatten_all().unwrap().to_vec1::<u32>().unwrap(),
         Labels::Values(values) => f32s(values),
     };
     (f32s(&batch.inputs), labels)

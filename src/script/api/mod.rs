@@ -145,6 +145,7 @@ pub mod study;
 pub mod table;
 pub mod tensor;
 pub mod train;
+pub mod transformer;
 pub mod values;
 
 use std::collections::BTreeMap;
@@ -217,6 +218,7 @@ pub fn register(registry: &mut Registry) {
     general::register(registry);
     nn::register(registry);
     images::register(registry);
+    transformer::register(registry);
     parametrization::register(registry);
     optim::register(registry);
     model::register(registry);

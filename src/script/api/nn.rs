@@ -120,6 +120,7 @@ fn numbered(layers: Array) -> Result<Vec<Node>> {
         .collect()
 }
 
+/// A layer without a name yet.
 pub(super) fn plain(layer: impl Layer + 'static) -> LayerValue {
     LayerValue(Node::layer("", layer))
 }

@@ -9,8 +9,9 @@ use rhai::plugin::*;
 use super::super::Registry;
 use super::StreamValue;
 use crate::data::{
-    Cifar10, FileSettings, Mnist, MnistKind, SparseParity, SparseParitySettings, Stream,
-    SyntheticImages, SyntheticImagesSettings, Teacher, TeacherSettings,
+    Cifar10, FileSettings, MarkovTokens, MarkovTokensSettings, Mnist, MnistKind, SparseParity,
+    SparseParitySettings, Stream, SyntheticImages, SyntheticImagesSettings, Teacher,
+    TeacherSettings,
 };
 use crate::error::{ErrorKind, Result};
 use crate::nn::layers::Activation;
@@ -22,6 +23,7 @@ pub(super) fn register(registry: &mut Registry) {
     registry.options(SyntheticImagesOptions::spec());
     registry.options(TeacherOptions::spec());
     registry.options(SparseParityOptions::spec());
+    registry.options(MarkovTokensOptions::spec());
     registry.options(FileOptions::spec());
     registry.module("data", rhai::exported_module!(functions));
 }
@@ -86,6 +88,24 @@ options! {
         regression: bool = false;
         /// Number of examples in the test set.
         test_size: usize = 2000, where (1.0..);
+    }
+}
+
+options! {
+    /// Settings of the sequences of a Markov chain.
+    pub struct MarkovTokensOptions for "data::markov_tokens" {
+        /// Seed of the chain and of all sequences.
+        seed: u64 = 0;
+        /// Number of tokens.
+        vocab: usize = 256, where (1.0..);
+        /// Tokens of an example.
+        context: usize = 128, where (1.0..);
+        /// Likely successors of each token, at most `vocab`.
+        successors: usize = 4, where (1.0..);
+        /// Probability that the next token is any token instead.
+        noise: f64 = 0.1, where (0.0..=1.0);
+        /// Number of examples in the test set.
+        test_size: usize = 200, where (1.0..);
     }
 }
 
@@ -238,6 +258,36 @@ mod functions {
     #[rhai_fn(name = "sparse_parity", return_raw)]
     pub fn sparse_parity(ctx: NativeCallContext) -> RhaiResultOf<StreamValue> {
         sparse_parity_with(ctx, Map::new())
+    }
+
+    /// Endless sequences of a random Markov chain, labelled with the next token at every position,
+    /// for transformers. With probability 1 − `noise` the next token is one of its predecessor's
+    /// `successors`, equally likely, and any token otherwise. With k successors of v tokens the
+    /// least loss there can be is the chain's entropy, −k p ln p − (v − k) q ln q with q = noise/v and
+    /// p = q + (1 − noise)/k.
+    ///
+    /// ```rhai
+    /// let s = data::markov_tokens(#{ vocab: 20, context: 8 });
+    /// s.batch(3).labels.shape         // → [3, 8]
+    /// ```
+    #[rhai_fn(name = "markov_tokens", return_raw)]
+    pub fn markov_tokens_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<StreamValue> {
+        let o = MarkovTokensOptions::from_map(&ctx, &settings)?;
+        let settings = MarkovTokensSettings {
+            seed: o.seed,
+            vocab: o.vocab,
+            context: o.context,
+            successors: o.successors,
+            noise: o.noise,
+            test_size: o.test_size,
+        };
+        stream(&ctx, MarkovTokens::new(settings))
+    }
+
+    // every setting has a default
+    #[rhai_fn(name = "markov_tokens", return_raw)]
+    pub fn markov_tokens(ctx: NativeCallContext) -> RhaiResultOf<StreamValue> {
+        markov_tokens_with(ctx, Map::new())
     }
 
     /// MNIST from a folder with its four idx files, gzipped or not: 28×28 images of handwritten
