@@ -13,6 +13,7 @@ pub mod activation;
 pub mod array;
 pub mod attention;
 pub mod batch_norm;
+pub mod channel_bias;
 pub mod conv;
 pub mod dropout;
 pub mod elem;

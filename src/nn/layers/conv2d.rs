@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::nn::{Forward, Layer, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents, Weights};
-use crate::tensor::conv;
 use crate::tensor::elem::Elem;
 use crate::tensor::linear::Scaled;
+use crate::tensor::{channel_bias, conv};
 
 /// A convolution of inputs `[channels, height, width]` with filters of shape
 /// `[kernel height, kernel width, channels / groups, outputs]`, as in JAX; PyTorch's filters are
@@ -147,7 +147,7 @@ impl Conv2d {
             return Ok(gw);
         }
         let [gw, gb] = grads.take()?;
-        conv::bias_gradient(pixels(at.output), gy, at.params.multiplier(1), gb);
+        channel_bias::bias_gradient(pixels(at.output), gy, at.params.multiplier(1), gb);
         Ok(gw)
     }
 }
@@ -156,7 +156,7 @@ impl<T: Elem> Passes<T> for Conv2d {
     fn forward(&self, at: Pass<'_, T>, y: &mut [T], _saved: &mut [T]) -> Result<()> {
         conv::forward(&self.of(&at)?, at.x, weight(&at.params), y, false);
         if self.bias {
-            conv::add_bias(pixels(at.output), bias(&at.params), y);
+            channel_bias::add_bias(pixels(at.output), bias(&at.params), y);
         }
         Ok(())
     }
@@ -191,7 +191,7 @@ impl<T: Elem> Passes<T> for Conv2d {
             conv::forward(&s, dx, weight(&at.params), dy, true);
         }
         if self.bias {
-            conv::add_bias(pixels(at.output), bias(&tangents.params), dy);
+            channel_bias::add_bias(pixels(at.output), bias(&tangents.params), dy);
         }
         Ok(())
     }

@@ -297,18 +297,37 @@ impl Built {
         place[self.last] = Some(take(self.last, &mut sizes, &mut free));
         for op in self.ops.iter().rev() {
             let Some(used) = place[op.y] else { continue };
+            // a branch's gradient is its block's, and is read where that is
+            let passed_on = match op.kind {
+                OpKind::Join {
+                    skip,
+                    branch,
+                    multiplier,
+                } if multiplier == 1.0
+                    && op.y != self.last
+                    && self.trained[branch]
+                    && branch != skip
+                    && place[branch].is_none() =>
+                {
+                    place[branch] = Some(used);
+                    Some(branch)
+                }
+                _ => None,
+            };
             let sources = match op.kind {
                 OpKind::Layer { x, .. } => [Some(x), None],
                 OpKind::Join { skip, branch, .. } => [Some(skip), Some(branch)],
             };
-            for x in sources.into_iter().flatten().filter(|&x| self.trained[x]) {
+            let sources = sources.into_iter().flatten();
+            for x in sources.filter(|&x| self.trained[x] && Some(x) != passed_on) {
                 if place[x].is_some() {
                     spare = spare.max(size(x));
                 } else {
                     place[x] = Some(take(x, &mut sizes, &mut free));
                 }
             }
-            if op.y != self.last && self.gradients == Gradients::Passing {
+            let kept = self.gradients == Gradients::Kept;
+            if op.y != self.last && passed_on.is_none() && !kept {
                 free.push(used);
             }
         }

@@ -326,6 +326,11 @@ impl<T: LayerElem> Bound<'_, T> {
             } => [(*skip, 1.0), (*branch, *multiplier)]
                 .into_iter()
                 .try_for_each(|(x, factor)| {
+                    // the same place: see `Built::place_gradients`
+                    if self.runner.place[x] == self.runner.place[op.y] {
+                        written[x] = 1;
+                        return Ok(());
+                    }
                     self.receive(written, x, member, |gx| {
                         copy_scaled(gx, gy, factor);
                         Ok(())

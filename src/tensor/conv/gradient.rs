@@ -121,14 +121,18 @@ impl<T: Vector> Gradient<'_, T> {
                     copied * copy.row() + output + mr * nr,
                     |buffer: &mut [T]| {
                         scratch::with(oh, |runs: &mut [Run]| {
-                            let images = part * per..((part + 1) * per).min(s.batch);
-                            Arch::new().dispatch(Pixels {
-                                job: self,
-                                copy,
-                                images,
-                                c,
-                                buffer,
-                                runs,
+                            scratch::with(rows, |offsets: &mut [usize]| {
+                                self.offsets(copy, offsets);
+                                let images = part * per..((part + 1) * per).min(s.batch);
+                                Arch::new().dispatch(Pixels {
+                                    job: self,
+                                    copy,
+                                    offsets,
+                                    images,
+                                    c,
+                                    buffer,
+                                    runs,
+                                });
                             });
                         });
                     },
@@ -139,18 +143,34 @@ impl<T: Vector> Gradient<'_, T> {
             } else {
                 (0..parts).into_par_iter().for_each(one);
             }
-            for part in others.chunks_exact((rows * outputs).max(1)) {
-                for (k, from) in part.chunks_exact(outputs).enumerate() {
-                    // SAFETY: row k of the result; the tasks are done
-                    let to = unsafe {
-                        std::slice::from_raw_parts_mut(self.gw.ptr().add(k * self.gw_row), outputs)
-                    };
+            let others = &*others;
+            let add = |k: usize| {
+                // SAFETY: row k of the result; the tasks are done
+                let to = unsafe {
+                    std::slice::from_raw_parts_mut(self.gw.ptr().add(k * self.gw_row), outputs)
+                };
+                for part in others.chunks_exact(rows * outputs) {
+                    let from = &part[k * outputs..];
                     to.iter_mut()
                         .zip(from)
                         .for_each(|(to, &from)| *to = *to + from);
                 }
+            };
+            if others.len() < TASK {
+                (0..rows).for_each(add);
+            } else {
+                (0..rows).into_par_iter().with_min_len(64).for_each(add);
             }
         });
+    }
+
+    /// Where the inputs of each row of the result start in a copy of an image.
+    fn offsets(&self, copy: Copy2d, offsets: &mut [usize]) {
+        for (k, offset) in offsets.iter_mut().enumerate() {
+            let (tap, channel) = (k / self.inputs, k % self.inputs);
+            let (ky, kx) = (tap / self.sizes.kernel[1], tap % self.sizes.kernel[1]);
+            *offset = ky * copy.row() + copy.column(kx) + channel * copy.channel();
+        }
     }
 
     /// Tasks by rows of the result.
@@ -301,6 +321,8 @@ unsafe fn tile<S: Simd, T: Vector, const MR: usize>(
 struct Pixels<'a, T> {
     job: &'a Gradient<'a, T>,
     copy: Copy2d,
+    /// Where the inputs of each row of the result start in the copy.
+    offsets: &'a [usize],
     images: Range<usize>,
     c: Target<T>,
     buffer: &'a mut [T],
@@ -337,12 +359,6 @@ impl<T: Vector> Pixels<'_, T> {
         let (edge, rest) = self.buffer.split_at_mut(MR * nr);
         let (gy, x) = rest.split_at_mut(panels * pw * places);
         let edge = edge.as_mut_ptr();
-        // offset of row k of the result in the copy
-        let offset = |k: usize| {
-            let (tap, channel) = (k / job.inputs, k % job.inputs);
-            let (ky, kx) = (tap / s.kernel[1], tap % s.kernel[1]);
-            ky * copy.row() + copy.column(kx) + channel * copy.channel()
-        };
         let rows = job.rows();
         let chunk = (STEPS / ow).max(1);
         let start = self.images.start;
@@ -372,7 +388,7 @@ impl<T: Vector> Pixels<'_, T> {
                         for k in (0..rows).step_by(MR) {
                             let a = Rows {
                                 ptr: x.as_ptr(),
-                                rows: std::array::from_fn(|i| offset((k + i).min(rows - 1))),
+                                rows: std::array::from_fn(|i| self.offsets[(k + i).min(rows - 1)]),
                                 step: 1,
                             };
                             let c = Target {

@@ -135,7 +135,7 @@ pub fn run<T: Vector>(sum: &Sum<'_, T>, work: usize) {
         lanes: nr,
         batch: s.batch,
     };
-    let places = area(sum.to_size());
+    let places = area(sum.target_size());
     let taps = s.taps();
     let to_group = sum.rows * places * nr;
     sum.with_packed(STEPS, |packed| {

@@ -12,7 +12,6 @@
 //!   which small images with many channels repay: borders cost nothing, since taps that fall outside
 //!   are left out, and neither do strides.
 
-mod bias;
 mod gradient;
 mod lanes;
 mod pixels;
@@ -22,7 +21,6 @@ mod tests;
 mod way;
 
 use super::matmul::{Into, Shared, Vector, matmul_into};
-pub use bias::{add_bias, bias_gradient};
 use gradient::Gradient;
 use sum::{Filters, Sum};
 use way::Way;

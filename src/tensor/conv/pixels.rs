@@ -195,7 +195,7 @@ fn for_grids<T: Vector>(
         let grid = Grid {
             first: [0, 0],
             step: [1, 1],
-            count: sum.to_size(),
+            count: sum.target_size(),
             origin: [-pad[0], -pad[1]],
             kernel: s.kernel,
             stride,
@@ -205,7 +205,7 @@ fn for_grids<T: Vector>(
     // Input place i receives from output place o through tap k where i + padding = o · stride + k.
     // Places with the same remainder r of i + padding use the taps k = r + m · stride; in the order of
     // falling k, they read output places in rising order.
-    let size = sum.to_size();
+    let size = sum.target_size();
     for y in 0..stride[0].min(size[0]) {
         for x in 0..stride[1].min(size[1]) {
             let first = [y, x];
@@ -270,7 +270,7 @@ impl<T: Vector> Image<'_, T> {
         let (sum, grid, copy) = (self.sum, self.grid, self.copy);
         let (edge, image) = self.buffer.split_at_mut(MR * 2 * lanes);
         let edge = edge.as_mut_ptr();
-        let [height, width] = sum.to_size();
+        let [height, width] = sum.target_size();
         // SAFETY: as above
         unsafe {
             let from = sum.from.add(self.n * sum.from_image);

@@ -57,7 +57,7 @@ impl<T: Vector> Sum<'_, T> {
     }
 
     /// Height and width of what is written.
-    pub fn to_size(&self) -> [usize; 2] {
+    pub fn target_size(&self) -> [usize; 2] {
         if self.transposed {
             self.sizes.image
         } else {

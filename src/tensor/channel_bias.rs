@@ -1,13 +1,13 @@
-//! The bias of a convolution: one number per output channel.
+//! A bias per channel, in the layout `[batch, channels, pixels]`.
 
 use rayon::prelude::*;
 
-use super::super::elem::Elem;
-use super::super::group_norm::sum;
-use super::super::linear::Scaled;
-use super::super::parallel::CHUNK;
-use super::super::scratch;
-use super::super::simd::simd;
+use super::elem::Elem;
+use super::group_norm::sum;
+use super::linear::Scaled;
+use super::parallel::CHUNK;
+use super::scratch;
+use super::simd::simd;
 
 /// Adds `bias [channels]`, with its multiplier, to every plane of `y [batch, channels, pixels]`.
 pub fn add_bias<T: Elem>(pixels: usize, bias: Scaled<'_, T>, y: &mut [T]) {
