@@ -11,6 +11,7 @@
 
 pub mod activation;
 pub mod array;
+pub mod dual;
 pub mod elem;
 pub mod elementwise;
 pub mod layer_norm;
@@ -18,6 +19,7 @@ pub mod linear;
 pub mod loss;
 pub mod math;
 pub mod matmul;
+pub mod number;
 pub mod parallel;
 pub mod rng;
 pub mod simd;

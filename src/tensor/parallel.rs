@@ -27,3 +27,32 @@ pub fn chunks<T: Send>(y: &mut [T], work: impl Fn(usize, &mut [T]) + Sync) {
         .enumerate()
         .for_each(|(i, part)| work(start + i * CHUNK, part));
 }
+
+/// The sum of `part(start, numbers of y)` over parts of `size` of `n` numbers, added in order, in
+/// parallel if there is much of it; `y`, of length `n`, may be missing.
+pub fn sum_of_parts<T: Send>(
+    n: usize,
+    size: usize,
+    y: Option<&mut [T]>,
+    part: impl Fn(std::ops::Range<usize>, Option<&mut [T]>) -> f64 + Sync,
+) -> f64 {
+    let size = size.max(1);
+    let range = |i: usize| i * size..((i + 1) * size).min(n);
+    match y {
+        Some(y) if n >= PARALLEL => {
+            let parts = y.par_chunks_mut(size).enumerate();
+            let sums: Vec<f64> = parts.map(|(i, y)| part(range(i), Some(y))).collect();
+            sums.into_iter().sum()
+        }
+        None if n >= PARALLEL => {
+            let parts = (0..n.div_ceil(size)).into_par_iter();
+            let sums: Vec<f64> = parts.map(|i| part(range(i), None)).collect();
+            sums.into_iter().sum()
+        }
+        Some(y) => {
+            let parts = y.chunks_mut(size).enumerate();
+            parts.map(|(i, y)| part(range(i), Some(y))).sum()
+        }
+        None => (0..n.div_ceil(size)).map(|i| part(range(i), None)).sum(),
+    }
+}
