@@ -24,6 +24,8 @@ pub enum ErrorKind {
     Io,
     /// Something the chosen device or this build cannot do.
     Device,
+    /// Tensors that do not fit into memory.
+    Memory,
     /// The user pressed Ctrl-C.
     Interrupted,
     /// Anything else.
@@ -40,6 +42,7 @@ impl ErrorKind {
             Self::Diverged => "diverged",
             Self::Io => "io",
             Self::Device => "device",
+            Self::Memory => "memory",
             Self::Interrupted => "interrupted",
             Self::Other => "other",
         }

@@ -9,7 +9,7 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
-//! | [`error`], [`interrupt`], [`atomic_file`] | the error type; the flag that Ctrl-C raises; files written wholly or not at all |
+//! | [`error`], [`interrupt`], [`atomic_file`], [`memory`] | the error type; the flag that Ctrl-C raises; files written wholly or not at all; what fits into memory |
 //! | [`tensor`] | fused operations over members, on candle tensors; keyed random numbers |
 //! | [`nn`] | layers, network descriptions, roles, plans |
 //! | [`parametrization`] | one table of scales per file |
@@ -18,6 +18,7 @@
 //! | [`data`] | streams |
 //! | [`metrics`] | losses, agreement, bias and variance, statistics |
 //! | [`train`] | trainer, probes, record |
+//! | [`mod@bench`] | measuring speed and comparing it |
 //! | [`plot`] | figures |
 //! | [`script`] | the host: engine, settings, modules, messages; `script::api` binds, it does not compute |
 //! | [`repl`], [`cli`] | the ways in |
@@ -44,6 +45,7 @@
 pub mod atomic_file;
 pub mod error;
 pub mod interrupt;
+pub mod memory;
 
 pub mod tensor;
 
@@ -59,6 +61,8 @@ pub mod data;
 pub mod metrics;
 
 pub mod train;
+
+pub mod bench;
 
 pub mod plot;
 

@@ -5,7 +5,7 @@ use widthwise::data::Labels;
 use widthwise::error::Result;
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::layers::{Activation, Flatten, LayerNorm, Linear};
-use widthwise::nn::{Mlp, Network, Node, mlp};
+use widthwise::nn::{Gradients, Mlp, Network, Node, mlp};
 use widthwise::parametrization::{MeanField, Mup, Ntp, Parametrization};
 use widthwise::tensor::elem::{read, to_f64, write};
 use widthwise::tensor::rng::Key;
@@ -84,7 +84,7 @@ fn gradients_equal_central_differences() -> Result<()> {
     for activation in Activation::ALL {
         for rule in rules() {
             let model = f64_model(blocks(activation), rule)?;
-            let plan = model.plan(batch, true)?;
+            let plan = model.plan(batch, Gradients::Passing)?;
             let x = Tensor::from_vec(numbers("x", batch * 6), (batch, 2, 3), &cpu)?;
             let classes = Labels::Classes(Tensor::new(&[0u32, 3, 9, 1, 3], &cpu)?);
             let values = Tensor::from_vec(numbers("y", batch * 10), (batch, 10), &cpu)?;
@@ -156,7 +156,7 @@ fn gradients_equal_candles_autograd() -> Result<()> {
     )?;
     let x = Tensor::from_vec(numbers("x", batch * inputs), (batch, inputs), &Device::Cpu)?;
     let classes = Tensor::new(&[0u32, 3, 9, 1, 3, 2, 2], &Device::Cpu)?;
-    let plan = model.plan(batch, true)?;
+    let plan = model.plan(batch, Gradients::Passing)?;
     plan.forward(&model.values(), &x)?;
     let labels = Labels::Classes(classes.clone());
     let losses = Loss::CrossEntropy.evaluate(plan.output(), &labels, plan.output_gradient())?;

@@ -7,7 +7,7 @@ use reference::{Array, Fixture};
 use widthwise::data::Labels;
 use widthwise::error::Result;
 use widthwise::nn::layers::{Activation, LayerNorm, Linear};
-use widthwise::nn::{Node, Param, Plan};
+use widthwise::nn::{Gradients, Node, Param, Plan};
 use widthwise::tensor::elem::to_f64;
 use widthwise::train::Loss;
 
@@ -88,7 +88,7 @@ impl Case<'_> {
             &[input],
             (self.members, batch),
             (DType::F64, &cpu),
-            true,
+            Gradients::Passing,
         )?;
         let params: Vec<Param<'_>> = values
             .iter()
@@ -107,7 +107,7 @@ impl Case<'_> {
         let g = self.get("g");
         let gradient = plan.output_gradient().unwrap();
         let g = tensor(&g, gradient.dims());
-        widthwise::tensor::elementwise::copy_scaled(gradient, &g, 1.0)?;
+        widthwise::tensor::elementwise::copy(gradient, &g)?;
         let grads = values
             .iter()
             .map(Tensor::zeros_like)

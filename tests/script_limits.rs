@@ -101,3 +101,29 @@ fn errors_can_be_caught_and_read() {
         ]
     );
 }
+
+#[test]
+fn what_does_not_fit_into_memory_is_told_before_it_is_made() {
+    for (text, parts) in [
+        (
+            "init(mlp(#{ width: 2000000, inputs: 10, outputs: 10 }), sp(), #{ members: 3 })",
+            [
+                "not enough memory: the model needs",
+                "layers.1.weight [3, 2000000, 2000000]",
+            ],
+        ),
+        (
+            "let m = init(mlp(#{ width: 2000, depth: 2 }), sp());
+             trainer(m, sgd(#{ lr: 0.1 }), data::synthetic_images(), #{ batch: 100000000 })",
+            [
+                "not enough memory: training needs",
+                "layers.0 [1, 100000000, 2000]",
+            ],
+        ),
+    ] {
+        let found = error(text);
+        for part in parts {
+            assert!(found.contains(part), "{found}");
+        }
+    }
+}

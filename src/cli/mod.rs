@@ -3,6 +3,7 @@
 //! Exit status: 0 done; 1 the script failed; 2 wrong usage; 130 interrupted. Messages go to stderr,
 //! results to stdout.
 
+mod bench;
 mod check;
 mod doc;
 mod repl;
@@ -16,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::error::Error;
+use crate::bench::Request;
+use crate::error::{Error, Result};
 use crate::script::diagnostics::Report;
 use crate::script::{HostSettings, output};
 
@@ -43,6 +45,8 @@ enum Command {
     Run(run::RunArgs),
     /// Explore at the prompt (also without a command)
     Repl(repl::ReplArgs),
+    /// Measure speed with benchmark scripts
+    Bench(bench::BenchArgs),
     /// Parse scripts, resolve their imports, find unknown functions and settings; runs nothing
     Check(check::CheckArgs),
     /// Read about a function
@@ -73,6 +77,29 @@ struct HostArgs {
     /// Seconds between two checkpoints of a training run (default 30)
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     checkpoint_every: Option<f64>,
+    #[command(flatten)]
+    threads: ThreadArgs,
+}
+
+/// The option of everything that computes.
+#[derive(Debug, Args, Default)]
+struct ThreadArgs {
+    /// Threads that compute (default: one per processor); results do not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl ThreadArgs {
+    /// Sets the number of threads, before anything computes.
+    fn apply(&self) -> Result<()> {
+        let Some(threads) = self.threads else {
+            return Ok(());
+        };
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.into())
+            .build_global()
+            .map_err(|e| Error::other(format!("--threads {threads}: {e}")))
+    }
 }
 
 impl HostArgs {
@@ -85,12 +112,16 @@ impl HostArgs {
             checkpoint_every: self.checkpoint_every,
             data_dirs: self.data,
             device: self.device.unwrap_or_default(),
+            bench: Request {
+                program: std::env::current_exe().ok(),
+                ..Request::default()
+            },
             ..HostSettings::default()
         }
     }
 }
 
-fn parse_setting(text: &str) -> Result<(String, String), String> {
+fn parse_setting(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => {
             Ok((name.trim().to_string(), value.to_string()))
@@ -99,14 +130,14 @@ fn parse_setting(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn parse_seconds(text: &str) -> Result<f64, String> {
+fn parse_seconds(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..1e9).contains(&seconds) => Ok(seconds),
         _ => Err("give a number of seconds from 0 up".to_string()),
     }
 }
 
-fn parse_device(text: &str) -> Result<String, String> {
+fn parse_device(text: &str) -> std::result::Result<String, String> {
     match crate::script::session::parse_device(text) {
         Ok(_) => Ok(text.to_string()),
         Err(e) => Err(e.to_string()),
@@ -120,6 +151,7 @@ pub fn main() -> ExitCode {
     let status = match cli.command {
         Some(Command::Run(args)) => run::execute(args),
         Some(Command::Repl(args)) => repl::execute(args),
+        Some(Command::Bench(args)) => bench::execute(&args),
         Some(Command::Check(args)) => check::execute(&args),
         Some(Command::Doc(args)) => doc::execute(&args),
         None => repl::execute(repl::ReplArgs::default()),

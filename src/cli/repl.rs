@@ -16,6 +16,10 @@ pub(super) struct ReplArgs {
 
 /// Starts the prompt.
 pub(super) fn execute(args: ReplArgs) -> u8 {
+    if let Err(e) = args.host.threads.apply() {
+        show(&e, false);
+        return USAGE;
+    }
     // at the prompt, files go where the user stands, and a second save replaces the first
     let mut settings = args.host.settings(PathBuf::from("."));
     settings.interactive = true;

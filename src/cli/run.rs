@@ -77,6 +77,7 @@ fn prepare(args: HostArgs, script: &std::path::Path, json: bool) -> Result<Host>
             format!("there is no script {}", script.display()),
         ));
     }
+    args.threads.apply()?;
     let mut settings = args.settings(default_out(script));
     settings.print_to_stderr = json;
     let host = Host::new(settings)?;
@@ -102,7 +103,7 @@ fn all_asked(host: &Host) -> Result<()> {
         .try_for_each(|name| unknown_setting(name, &known))
 }
 
-fn unknown_setting(name: &str, known: &[String]) -> Result<()> {
+pub(super) fn unknown_setting(name: &str, known: &[String]) -> Result<()> {
     if known.iter().any(|k| k == name) {
         return Ok(());
     }

@@ -6,10 +6,11 @@ use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
 use super::order::Order;
-use super::stream::{Batch, Stream, Targets};
+use super::stream::{Batch, Labels, Stream, Targets};
 use super::test_set::TestSet;
 use super::{checks, generate};
 use crate::error::{Error, Result};
+use crate::tensor::elem;
 
 const NAME: &str = "from_tensors";
 
@@ -36,7 +37,8 @@ enum Column {
 
 #[derive(Debug)]
 struct Examples {
-    inputs: Vec<f32>,
+    /// `[examples, …]`, `f32`, contiguous.
+    inputs: Tensor,
     labels: Column,
 }
 
@@ -132,22 +134,43 @@ impl FromTensors {
         index: impl Fn(usize) -> usize + Sync,
     ) -> Result<Batch> {
         let width: usize = self.shape.iter().product();
-        let input = |example: usize| &examples.inputs[example * width..][..width];
-        match &examples.labels {
-            Column::Classes(labels) => generate::classes(size, &self.shape, |i, x| {
-                let example = index(i);
-                x.copy_from_slice(input(example));
-                labels[example]
-            }),
-            Column::Values(values) => {
-                let outputs = self.targets.outputs();
-                generate::values(size, &self.shape, outputs, |i, x, y| {
+        elem::read(&examples.inputs, |inputs: &[f32]| {
+            let input = |example: usize| &inputs[example * width..][..width];
+            match &examples.labels {
+                Column::Classes(labels) => generate::classes(size, &self.shape, |i, x| {
                     let example = index(i);
                     x.copy_from_slice(input(example));
-                    y.copy_from_slice(&values[example * outputs..][..outputs]);
-                })
+                    labels[example]
+                }),
+                Column::Values(values) => {
+                    let outputs = self.targets.outputs();
+                    generate::values(size, &self.shape, outputs, |i, x, y| {
+                        let example = index(i);
+                        x.copy_from_slice(input(example));
+                        y.copy_from_slice(&values[example * outputs..][..outputs]);
+                    })
+                }
             }
-        }
+        })
+    }
+
+    /// Examples that lie side by side, without a copy of their inputs.
+    fn run_of(&self, examples: &Examples, start: usize, size: usize) -> Result<Batch> {
+        let labels = match &examples.labels {
+            Column::Classes(labels) => {
+                let part = &labels[start..start + size];
+                Labels::Classes(Tensor::from_slice(part, size, &Device::Cpu)?)
+            }
+            Column::Values(values) => {
+                let outputs = self.targets.outputs();
+                let part = &values[start * outputs..(start + size) * outputs];
+                Labels::Values(Tensor::from_slice(part, (size, outputs), &Device::Cpu)?)
+            }
+        };
+        Ok(Batch {
+            inputs: examples.inputs.narrow(0, start, size)?,
+            labels,
+        })
     }
 }
 
@@ -191,7 +214,7 @@ fn numbers(what: &str, tensor: &Tensor) -> Result<Vec<f64>> {
 }
 
 fn read(what: &str, inputs: &Tensor, labels: &Tensor, classified: bool) -> Result<Examples> {
-    let narrow = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect();
+    let narrow = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
     let values = numbers(&format!("{what}labels"), labels)?;
     let labels = if classified {
         if labels.dims().len() != 1 {
@@ -218,8 +241,9 @@ fn read(what: &str, inputs: &Tensor, labels: &Tensor, classified: bool) -> Resul
     } else {
         Column::Values(narrow(values))
     };
+    let values = narrow(numbers(&format!("{what}inputs"), inputs)?);
     Ok(Examples {
-        inputs: narrow(numbers(&format!("{what}inputs"), inputs)?),
+        inputs: Tensor::from_vec(values, inputs.shape(), &Device::Cpu)?,
         labels,
     })
 }
@@ -262,7 +286,12 @@ impl Stream for FromTensors {
 
     fn batch(&self, start: u64, size: usize) -> Result<Batch> {
         let examples = self.order.examples(NAME, start, size)?;
-        self.batch_of(&self.train, size, |i| examples[i])
+        match (examples.first(), examples.last()) {
+            (Some(&first), Some(&last)) if last + 1 == first + size && self.order.in_order() => {
+                self.run_of(&self.train, first, size)
+            }
+            _ => self.batch_of(&self.train, size, |i| examples[i]),
+        }
     }
 
     fn test_set(&self) -> Result<Arc<Batch>> {

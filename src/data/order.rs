@@ -34,6 +34,11 @@ impl Order {
         self.len
     }
 
+    /// Whether examples come in the order given.
+    pub(crate) fn in_order(&self) -> bool {
+        self.shuffle.is_none()
+    }
+
     /// Number of positions, `None` if endless.
     pub(crate) fn positions(&self) -> Option<u64> {
         self.epochs.map(|epochs| epochs.saturating_mul(self.len))

@@ -9,7 +9,7 @@ use super::stream::{Batch, Stream, Targets};
 use super::test_set::TestSet;
 use super::{checks, generate};
 use crate::error::{Error, Result};
-use crate::tensor::activation::{Activation, pointwise};
+use crate::tensor::activation::{self, Activation};
 use crate::tensor::rng::{Key, Rng};
 
 const NAME: &str = "teacher";
@@ -154,7 +154,7 @@ impl Teacher {
             x = y;
             if i + 1 < self.layers.len() {
                 let mut activated = vec![0f32; x.len()];
-                pointwise::forward(self.settings.activation, &x, &mut activated);
+                activation::forward(self.settings.activation, &x, &mut activated);
                 x = activated;
             }
         }

@@ -11,7 +11,10 @@ pub mod curve;
 pub mod decomposition;
 pub mod ensemble;
 pub mod ensemble_size;
+pub mod hessian;
 pub mod loss;
+pub mod ntk;
+mod objective;
 mod outputs;
 pub mod pair;
 pub mod stats;
@@ -30,8 +33,11 @@ pub use ensemble::{
     ensemble_mse,
 };
 pub use ensemble_size::{EnsembleSizes, cross_entropy_by_ensemble_size, mse_by_ensemble_size};
+pub use hessian::{Hessian, top_eigenvalue};
 pub use loss::{
     accuracy, cross_entropy, cross_entropy_per_point, margin, mse, mse_per_point, true_class_logit,
 };
+pub use ntk::ntk;
+pub use objective::{Goal, Loss};
 pub use pair::{Measure, Pair};
 pub use stats::{LinearFit, Summary};

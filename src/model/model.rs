@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::init::initial;
 use crate::error::{Error, Result};
-use crate::nn::{Network, Node, Param, ParamInfo, Plan, Sizes};
+use crate::memory::{self, Need};
+use crate::nn::{Gradients, Network, Node, Param, ParamInfo, Plan, Sizes};
 use crate::parametrization::{OptimizerFamily, Parametrization, Scales};
-use crate::tensor::elementwise::copy_scaled;
+use crate::tensor::elementwise::copy;
 
 /// A model that a script, a trainer and probes look at together.
 pub type SharedModel = Arc<RwLock<Model>>;
@@ -120,6 +121,14 @@ impl Model {
             outputs,
         };
         let nodes = network.nodes(sizes)?;
+        let members = settings.seeds.len();
+        let needs: Vec<Need> = infos.iter().map(|i| need(i, &settings)).collect();
+        memory::check("the model", &needs, |share| {
+            format!(
+                "{:.0} of {members} members would fit",
+                (members as f64 * share).floor()
+            )
+        })?;
         let params = infos
             .into_iter()
             .map(|info| {
@@ -248,7 +257,7 @@ impl Model {
             )));
         }
         let value = value.to_dtype(self.settings.dtype)?.contiguous()?;
-        copy_scaled(&param.value, &value, 1.0)
+        copy(&param.value, &value)
     }
 
     /// Seeds of the members.
@@ -306,11 +315,31 @@ impl Model {
             .collect()
     }
 
-    /// A plan for training on batches of the given size.
+    /// What training on batches of the given size needs beside the parameters: gradients, `states`
+    /// tensors of each parameter for the optimizer, and the buffers of the passes.
+    ///
+    /// # Errors
+    /// If a layer cannot take its input.
+    pub fn training_needs(&self, batch: usize, states: usize) -> Result<Vec<Need>> {
+        let place = (self.settings.dtype, &self.settings.device);
+        let sizes = (self.members(), batch);
+        let mut needs = Plan::needs(&self.nodes, &self.input, sizes, place, Gradients::Passing)?;
+        for param in &self.params {
+            let of = |what: &str| Need {
+                name: format!("{} ({what})", param.info.path),
+                ..need(&param.info, &self.settings)
+            };
+            needs.push(of("gradient"));
+            needs.extend((0..states).map(|_| of("optimizer state")));
+        }
+        Ok(needs)
+    }
+
+    /// A plan for batches of the given size; `gradients` says which passes are available.
     ///
     /// # Errors
     /// If its buffers cannot be made.
-    pub fn plan(&self, batch: usize, gradients: bool) -> Result<Plan> {
+    pub fn plan(&self, batch: usize, gradients: Gradients) -> Result<Plan> {
         Plan::new(
             &self.nodes,
             &self.input,
@@ -353,7 +382,7 @@ impl Model {
     /// # Errors
     /// If there is no such path, or the inputs do not fit.
     pub fn activation(&mut self, path: &str, inputs: &Tensor) -> Result<Tensor> {
-        self.walk(inputs, |plan| match plan.activation(path) {
+        self.walk(inputs, |plan| match plan.activation(path)? {
             Some(tensor) => Ok(tensor.copy()?),
             None => Err(Error::setting(format!(
                 "there is no activation `{path}`; there are {}",
@@ -372,7 +401,7 @@ impl Model {
             let size = EVAL_BATCH.min(points - start);
             let plan = match self.eval.take() {
                 Some(plan) if plan.batch() == size => plan,
-                _ => self.plan(size, false)?,
+                _ => self.plan(size, Gradients::None)?,
             };
             plan.forward(&self.values(), &inputs.narrow(0, start, size)?)?;
             parts.push(take(&plan)?);
@@ -400,5 +429,14 @@ impl Model {
             "dtype": self.settings.dtype.as_str(),
             "device": format!("{:?}", self.settings.device.location()).to_lowercase(),
         })
+    }
+}
+
+/// A parameter of all members.
+fn need(info: &ParamInfo, settings: &ModelSettings) -> Need {
+    Need {
+        name: info.path.clone(),
+        shape: [&[settings.seeds.len()], info.shape.as_slice()].concat(),
+        number: settings.dtype.size_in_bytes(),
     }
 }

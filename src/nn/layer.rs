@@ -1,11 +1,15 @@
-//! The layer trait: shapes, parameters, forward and backward.
+//! The layer trait: what a layer is, and its passes over one member.
 
 use std::fmt::Debug;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
-use super::param::ParamSpec;
+use super::buffer::{Buffer, Parts};
+use super::param::{ParamKind, ParamSpec};
 use crate::error::Result;
+use crate::tensor::elem::{Elem, read};
+use crate::tensor::gram::add_gram;
 
 /// A parameter's value during a pass.
 #[derive(Debug, Clone, Copy)]
@@ -18,10 +22,7 @@ pub struct Param<'a> {
 
 /// A layer: a function from activations to activations with parameters, which owns its backward
 /// pass. Shapes given to it and returned by it are those of one example.
-///
-/// During a pass activations have shape `[members, batch, …]`; those that no parameter has touched
-/// yet have one leading entry that all members share, `[1, batch, …]`.
-pub trait Layer: Debug + Send + Sync {
+pub trait Layer: Debug + Send + Sync + Passes<f32> + Passes<f64> {
     /// Name in scripts and messages, for instance `linear`.
     fn kind(&self) -> &'static str;
 
@@ -43,23 +44,248 @@ pub trait Layer: Debug + Send + Sync {
         false
     }
 
-    /// Writes the output `y` for the input `x`.
+    /// Multiply-adds of the forward pass for one example. By default each weight takes part once at
+    /// each position of the output, all axes but the last; a layer that multiplies activations with
+    /// each other (attention), or that only looks weights up, counts for itself.
+    fn multiply_adds(&self, input: &[usize]) -> u64 {
+        let positions = match self.output_shape(input).as_deref() {
+            Ok([positions @ .., _]) => positions.iter().map(|&n| n as u64).product(),
+            _ => 1,
+        };
+        let weights = self.params(input);
+        let weights = weights.iter().filter(|p| p.kind == ParamKind::Weight);
+        let numbers = |p: &ParamSpec| p.shape.iter().map(|&n| n as u64).product::<u64>();
+        positions * weights.map(numbers).sum::<u64>()
+    }
+
+    /// Whether an example's output depends on the other examples of the batch.
+    fn mixes_examples(&self) -> bool {
+        false
+    }
+
+    /// How many numbers the forward pass leaves for the backward pass of a batch, beside input and
+    /// output: statistics, masks; those of one example after those of another.
+    fn saved(&self, _batch: usize, _input: &[usize]) -> usize {
+        0
+    }
+}
+
+/// What a pass over a layer is about: sizes, parameters, input. All slices are those of one member.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a, T> {
+    /// Examples in the batch.
+    pub batch: usize,
+    /// Shape of one example's input.
+    pub input: &'a [usize],
+    /// Shape of one example's output.
+    pub output: &'a [usize],
+    /// Parameters of the layer.
+    pub params: Weights<'a, T>,
+    /// Input, `[batch, input…]`.
+    pub x: &'a [T],
+}
+
+/// What the forward pass left for the passes that follow it.
+#[derive(Debug, Clone, Copy)]
+pub struct Forward<'a, T> {
+    /// Output, `[batch, output…]`.
+    pub y: &'a [T],
+    /// As many numbers as [`Layer::saved`] says.
+    pub saved: &'a [T],
+}
+
+/// Tangents (directional derivatives) at a pass: of the parameters and of the input.
+#[derive(Debug, Clone, Copy)]
+pub struct Tangents<'a, T> {
+    /// Of the parameters, without their multipliers.
+    pub params: Weights<'a, T>,
+    /// Of the input; `None` where it does not move.
+    pub x: Option<&'a [T]>,
+}
+
+/// The passes of a layer over one member, in one element type.
+///
+/// A pass may split its work into tasks, with borders that depend on sizes alone. Gradients and
+/// tangents are written, not added to what is there.
+pub trait Passes<T: Elem>: Sync {
+    /// Writes the output `y`, and `saved`.
     ///
     /// # Errors
-    /// If shapes do not fit.
-    fn forward(&self, params: &[Param<'_>], x: &Tensor, y: &Tensor) -> Result<()>;
+    /// If the input has values that the layer cannot take.
+    fn forward(&self, at: Pass<'_, T>, y: &mut [T], saved: &mut [T]) -> Result<()>;
 
     /// From the gradient `gy` of the output, writes those of the parameters and, if wanted, `gx` of
     /// the input.
     ///
     /// # Errors
-    /// If shapes do not fit.
+    /// As for the forward pass.
     fn backward(
         &self,
-        params: &[Param<'_>],
-        x: &Tensor,
-        gy: &Tensor,
-        grads: &[Tensor],
-        gx: Option<&Tensor>,
+        at: Pass<'_, T>,
+        was: Forward<'_, T>,
+        gy: &[T],
+        grads: Parts<'_, T>,
+        gx: Option<&mut [T]>,
     ) -> Result<()>;
+
+    /// From the gradient `gy` of the output, writes `gx` of the input alone.
+    ///
+    /// # Errors
+    /// As for the forward pass.
+    fn input_gradient(
+        &self,
+        at: Pass<'_, T>,
+        was: Forward<'_, T>,
+        gy: &[T],
+        gx: &mut [T],
+    ) -> Result<()> {
+        let unused = at.params.like()?;
+        // SAFETY: nobody else has them
+        let grads = unsafe { Parts::new(&unused, 0) };
+        self.backward(at, was, gy, grads, Some(gx))
+    }
+
+    /// Adds to the lower triangle of `kernel [batch, batch]` the inner products of the examples' gradients of this layer's
+    /// parameters, summed over outputs. `signals` are the gradients `[outputs, batch, output…]` of each
+    /// output of the network with respect to this layer's output, and the number of outputs.
+    ///
+    /// # Errors
+    /// As for the forward pass.
+    fn gram(
+        &self,
+        at: Pass<'_, T>,
+        was: Forward<'_, T>,
+        signals: (&[T], usize),
+        kernel: &mut [T],
+    ) -> Result<()> {
+        gram_by_examples(self, at, was, signals, kernel)
+    }
+
+    /// Writes the tangent `dy` of the output (a Jacobian–vector product).
+    ///
+    /// # Errors
+    /// As for the forward pass.
+    fn tangent(
+        &self,
+        at: Pass<'_, T>,
+        was: Forward<'_, T>,
+        tangents: Tangents<'_, T>,
+        dy: &mut [T],
+    ) -> Result<()>;
+
+    /// The tangent of the backward pass: from the gradient of the output and its tangent, writes the tangents of the
+    /// parameters' gradients and, if wanted, of the input's.
+    ///
+    /// # Errors
+    /// As for the forward pass.
+    fn backward_tangent(
+        &self,
+        at: Pass<'_, T>,
+        was: Forward<'_, T>,
+        tangents: Tangents<'_, T>,
+        gradient: (&[T], &[T]),
+        dgrads: Parts<'_, T>,
+        dgx: Option<&mut [T]>,
+    ) -> Result<()>;
+}
+
+/// The kernel of a layer from the gradients of one example after the other.
+pub(super) fn gram_by_examples<T: Elem>(
+    layer: &(impl Passes<T> + ?Sized),
+    at: Pass<'_, T>,
+    was: Forward<'_, T>,
+    (gy, outputs): (&[T], usize),
+    kernel: &mut [T],
+) -> Result<()> {
+    let n = at.batch;
+    let zeros = |i: usize| {
+        let dims = (n, at.params.value(i).len());
+        Buffer::new(&Tensor::zeros(dims, T::DTYPE, &Device::Cpu)?)
+    };
+    let gradients = (0..at.params.len())
+        .map(zeros)
+        .collect::<Result<Vec<_>>>()?;
+    for signal in gy.chunks_exact((gy.len() / outputs.max(1)).max(1)) {
+        (0..n).into_par_iter().try_for_each(|i| {
+            let part = |all: &'_ [T]| (i * (all.len() / n), all.len() / n);
+            let ((x, xs), (y, ys), (s, ss)) = (part(at.x), part(was.y), part(was.saved));
+            let one = Pass {
+                batch: 1,
+                x: &at.x[x..x + xs],
+                ..at
+            };
+            let was = Forward {
+                y: &was.y[y..y + ys],
+                saved: &was.saved[s..s + ss],
+            };
+            // SAFETY: each task has its own example's gradients
+            let grads = unsafe { Parts::new(&gradients, i) };
+            layer.backward(one, was, &signal[y..y + ys], grads, None)
+        })?;
+        for gradient in &gradients {
+            read(gradient.tensor(), |rows: &[T]| {
+                add_gram(kernel, n, rows, 1.0);
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// An element type that layers compute in.
+pub trait LayerElem: Elem {
+    /// A layer's passes in this type.
+    fn passes(layer: &dyn Layer) -> &dyn Passes<Self>;
+}
+
+impl LayerElem for f32 {
+    fn passes(layer: &dyn Layer) -> &dyn Passes<Self> {
+        layer
+    }
+}
+
+impl LayerElem for f64 {
+    fn passes(layer: &dyn Layer) -> &dyn Passes<Self> {
+        layer
+    }
+}
+
+/// One member's values of a layer's parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct Weights<'a, T> {
+    pub(super) buffers: &'a [Buffer<T>],
+    pub(super) multipliers: &'a [f64],
+    pub(super) member: usize,
+}
+
+impl<'a, T: Elem> Weights<'a, T> {
+    /// How many parameters there are.
+    pub fn len(&self) -> usize {
+        self.buffers.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.buffers.is_empty()
+    }
+
+    /// The values of parameter `i`, without its multiplier.
+    pub fn value(&self, i: usize) -> &'a [T] {
+        // SAFETY: passes write parameters only between passes, see `Plan`
+        unsafe { self.buffers[i].of(self.member) }
+    }
+
+    /// Buffers of one member with the sizes of the parameters.
+    pub(super) fn like(&self) -> Result<Vec<Buffer<T>>> {
+        let zeros = |i: usize| {
+            let size = self.value(i).len();
+            Buffer::new(&Tensor::zeros((1, size), T::DTYPE, &Device::Cpu)?)
+        };
+        (0..self.len()).map(zeros).collect()
+    }
+
+    /// The forward multiplier of parameter `i`.
+    pub fn multiplier(&self, i: usize) -> f64 {
+        self.multipliers[i]
+    }
 }

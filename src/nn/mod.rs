@@ -4,6 +4,8 @@
 //! and from that the [`Role`] of every parameter follows. A [`Plan`] is a network compiled for a
 //! batch size: the order of operations and the buffers they write to.
 
+mod buffer;
+mod cost;
 mod layer;
 pub mod layers;
 mod mlp;
@@ -11,8 +13,10 @@ mod network;
 mod param;
 mod plan;
 
-pub use layer::{Layer, Param};
+pub use buffer::{Buffer, Parts};
+pub use cost::{Cost, Workload};
+pub use layer::{Forward, Layer, LayerElem, Param, Pass, Passes, Tangents, Weights};
 pub use mlp::{Mlp, mlp};
 pub use network::{Description, Network, Node, Sizes};
 pub use param::{ParamInfo, ParamKind, ParamSpec, Role};
-pub use plan::Plan;
+pub use plan::{Curvature, Gradients, MemberWork, Plan};

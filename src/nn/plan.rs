@@ -1,13 +1,26 @@
 //! A network compiled for a batch size: operations in order over buffers made once.
 
-use std::sync::Arc;
+mod build;
+mod gram;
+mod run;
+mod tangent;
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 
-use super::layer::{Layer, Param};
-use super::network::{Node, join};
+use super::layer::{Layer, LayerElem, Param};
+use super::network::Node;
 use crate::error::{Error, Result};
-use crate::tensor::elementwise::{accumulate, add_scaled, copy_scaled};
+use crate::memory::Need;
+use crate::tensor::elem::unsupported;
+use build::Builder;
+pub use build::Gradients;
+pub use run::MemberWork;
+use run::Runner;
+pub use tangent::Curvature;
+use tangent::Direction;
 
 /// One operation: reads buffers, writes buffer `y`.
 #[derive(Debug)]
@@ -23,6 +36,9 @@ enum OpKind {
         layer: Arc<dyn Layer>,
         params: std::ops::Range<usize>,
         x: usize,
+        /// Shapes of one example.
+        input: Vec<usize>,
+        output: Vec<usize>,
     },
     Join {
         skip: usize,
@@ -31,165 +47,91 @@ enum OpKind {
     },
 }
 
-/// A buffer for one activation, and for its gradient if something needs it.
-#[derive(Debug)]
-struct Slot {
-    value: Tensor,
-    gradient: Option<Tensor>,
-}
-
 /// A network compiled for a number of members and a batch size.
 ///
 /// The forward pass fills one buffer per activation; the backward pass runs the same operations in
-/// reverse and writes each parameter's gradient. Nothing is allocated in either. Every activation
-/// stays readable by path until the next pass.
+/// reverse and writes each parameter's gradient. Members run at the same time, each from the first
+/// operation to the last, so that a member's numbers stay in the caches; operations split further
+/// only if there is work left over. Nothing is allocated in either pass. Every activation stays
+/// readable by path until the next pass.
 #[derive(Debug)]
 pub struct Plan {
     ops: Vec<Op>,
-    slots: Vec<Slot>,
+    values: Vec<Tensor>,
+    is_input: Vec<bool>,
+    output_gradient: Option<Tensor>,
     batch: usize,
     input: Vec<usize>,
-    scratch: Option<Tensor>,
-}
-
-struct Builder<'a> {
     members: usize,
-    batch: usize,
-    dtype: DType,
-    device: &'a Device,
-    ops: Vec<Op>,
-    values: Vec<Tensor>,
-    /// Whether parameters act on the way to this buffer.
-    trained: Vec<bool>,
-    params: usize,
+    /// Inputs of the last forward pass, `[1, batch, …]`.
+    last: Mutex<Option<Tensor>>,
+    runner: Typed,
 }
 
-impl Builder<'_> {
-    fn slot(&mut self, trained: bool, shape: &[usize]) -> Result<usize> {
-        let lead = if trained { self.members } else { 1 };
-        let shape = [&[lead, self.batch], shape].concat();
-        self.values
-            .push(Tensor::zeros(shape, self.dtype, self.device)?);
-        self.trained.push(trained);
-        Ok(self.values.len() - 1)
-    }
+/// The passes in the plan's element type.
+#[derive(Debug)]
+enum Typed {
+    F32(Runner<f32>),
+    F64(Runner<f64>),
+}
 
-    fn shape(&self, slot: usize) -> Vec<usize> {
-        self.values[slot].dims()[2..].to_vec()
-    }
-
-    fn nodes(&mut self, nodes: &[Node], path: &str, mut x: usize) -> Result<usize> {
-        for node in nodes {
-            x = match node {
-                Node::Layer { name, layer } => self.layer(layer, join(path, name), x)?,
-                Node::Residual {
-                    name,
-                    body,
-                    multiplier,
-                } => {
-                    let path = join(path, name);
-                    let branch = self.nodes(body, &path, x)?;
-                    let trained = self.trained[x] || self.trained[branch];
-                    let y = self.slot(trained, &self.shape(x))?;
-                    self.ops.push(Op {
-                        path,
-                        kind: OpKind::Join {
-                            skip: x,
-                            branch,
-                            multiplier: *multiplier,
-                        },
-                        y,
-                    });
-                    y
-                }
-            };
+/// Runs a block with `$runner` bound to the runner of the plan's element type.
+macro_rules! typed {
+    ($plan:expr, $runner:ident => $body:expr) => {
+        match &$plan.runner {
+            Typed::F32($runner) => $body,
+            Typed::F64($runner) => $body,
         }
-        Ok(x)
-    }
-
-    fn layer(&mut self, layer: &Arc<dyn Layer>, path: String, x: usize) -> Result<usize> {
-        let shape = self.shape(x);
-        let output = layer.output_shape(&shape).map_err(|e| e.at(&path))?;
-        let count = layer.params(&shape).len();
-        let params = self.params..self.params + count;
-        self.params = params.end;
-        let trained = self.trained[x] || count > 0;
-        let y = if layer.is_reshape() {
-            let dims = [&self.values[x].dims()[..2], &output].concat();
-            self.values.push(self.values[x].reshape(dims)?);
-            self.trained.push(trained);
-            self.values.len() - 1
-        } else {
-            self.slot(trained, &output)?
-        };
-        let layer = layer.clone();
-        self.ops.push(Op {
-            path,
-            kind: OpKind::Layer { layer, params, x },
-            y,
-        });
-        Ok(y)
-    }
+    };
 }
 
 impl Plan {
-    /// Compiles `nodes` for inputs of the given shape. With `gradients`, the backward pass is
-    /// available.
+    /// Compiles `nodes` for inputs of the given shape; `gradients` says which passes are available.
     ///
     /// # Errors
-    /// If a layer cannot take its input, or the buffers cannot be made.
+    /// If a layer cannot take its input, or the buffers do not fit into memory.
     pub fn new(
         nodes: &[Node],
         input: &[usize],
         (members, batch): (usize, usize),
         (dtype, device): (DType, &Device),
-        gradients: bool,
+        gradients: Gradients,
     ) -> Result<Self> {
-        let mut b = Builder {
-            members,
-            batch,
-            dtype,
-            device,
-            ops: Vec::new(),
-            values: Vec::new(),
-            trained: Vec::new(),
-            params: 0,
+        let built = Builder::build(nodes, input, (members, batch), (dtype, device), gradients)?;
+        let runner = match dtype {
+            DType::F32 => Typed::F32(Runner::new(&built)?),
+            DType::F64 => Typed::F64(Runner::new(&built)?),
+            other => return Err(unsupported(other)),
         };
-        let first = b.slot(false, input)?;
-        let last = b.nodes(nodes, "", first)?;
-        if !b.trained[last] {
-            return Err(Error::setting(
-                "a network needs at least one layer with parameters",
-            ));
-        }
-        let mut plan = Self {
-            ops: b.ops,
-            slots: Vec::new(),
+        let output_gradient = match built.place[built.last] {
+            Some(at) => Some(built.pool[at].reshape(built.values[built.last].shape())?),
+            None => None,
+        };
+        Ok(Self {
+            output_gradient,
+            ops: built.ops,
+            values: built.values,
+            is_input: built.is_input,
             batch,
             input: input.to_vec(),
-            scratch: None,
-        };
-        for (value, trained) in b.values.into_iter().zip(b.trained) {
-            let gradient = (gradients && trained)
-                .then(|| value.zeros_like())
-                .transpose()?;
-            plan.slots.push(Slot { value, gradient });
-        }
-        if gradients
-            && plan
-                .ops
-                .iter()
-                .any(|op| matches!(op.kind, OpKind::Join { .. }))
-        {
-            let largest = plan
-                .slots
-                .iter()
-                .map(|s| s.value.elem_count())
-                .max()
-                .unwrap_or(0);
-            plan.scratch = Some(Tensor::zeros(largest, dtype, device)?);
-        }
-        Ok(plan)
+            members,
+            last: Mutex::new(None),
+            runner,
+        })
+    }
+
+    /// The buffers that [`Plan::new`] makes, to be counted.
+    ///
+    /// # Errors
+    /// If a layer cannot take its input.
+    pub fn needs(
+        nodes: &[Node],
+        input: &[usize],
+        sizes: (usize, usize),
+        place: (DType, &Device),
+        gradients: Gradients,
+    ) -> Result<Vec<Need>> {
+        Builder::needs(nodes, input, sizes, place, gradients)
     }
 
     /// Batch size that the plan was compiled for.
@@ -199,17 +141,13 @@ impl Plan {
 
     /// The output of the last forward pass, `[members, batch, …]`.
     pub fn output(&self) -> &Tensor {
-        &self.slots[self.last()].value
+        &self.values[self.ops.last().map_or(0, |op| op.y)]
     }
 
     /// The buffer that the loss writes the gradient of the output into, `[members, batch, …]`;
     /// `None` if the plan was compiled without gradients.
     pub fn output_gradient(&self) -> Option<&Tensor> {
-        self.slots[self.last()].gradient.as_ref()
-    }
-
-    fn last(&self) -> usize {
-        self.ops.last().map_or(0, |op| op.y)
+        self.output_gradient.as_ref()
     }
 
     /// Paths of the activations in order, for instance `layers.0`, `layers.0.relu`, `readout`.
@@ -218,16 +156,26 @@ impl Plan {
     }
 
     /// The activation that the last forward pass left at `path`.
-    pub fn activation(&self, path: &str) -> Option<&Tensor> {
-        let op = self.ops.iter().find(|op| op.path == path)?;
-        Some(&self.slots[op.y].value)
-    }
-
-    /// Runs the network on `inputs [batch, …]` of any float type.
     ///
     /// # Errors
-    /// If the inputs do not have the shape that the plan was compiled for, or a layer fails.
-    pub fn forward(&self, params: &[Param<'_>], inputs: &Tensor) -> Result<()> {
+    /// If the input cannot be had in the activation's shape.
+    pub fn activation(&self, path: &str) -> Result<Option<Tensor>> {
+        let Some(op) = self.ops.iter().find(|op| op.path == path) else {
+            return Ok(None);
+        };
+        let value = &self.values[op.y];
+        if !self.is_input[op.y] {
+            return Ok(Some(value.clone()));
+        }
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(last
+            .as_ref()
+            .map(|x| x.reshape(value.shape()))
+            .transpose()?)
+    }
+
+    /// The inputs as the first operation reads them: in place if type and layout are right.
+    fn inputs(&self, inputs: &Tensor) -> Result<Tensor> {
         let wanted = [&[self.batch], self.input.as_slice()].concat();
         if inputs.dims() != wanted {
             return Err(Error::shape(format!(
@@ -235,104 +183,116 @@ impl Plan {
                 inputs.dims()
             )));
         }
-        let first = &self.slots[0].value;
-        let inputs = inputs.to_dtype(first.dtype())?.contiguous()?;
-        copy_scaled(first, &inputs, 1.0)?;
-        for op in &self.ops {
-            let y = &self.slots[op.y].value;
-            let done = match &op.kind {
-                OpKind::Layer { layer, .. } if layer.is_reshape() => Ok(()),
-                OpKind::Layer {
-                    layer,
-                    params: range,
-                    x,
-                } => layer.forward(&params[range.clone()], &self.slots[*x].value, y),
-                OpKind::Join {
-                    skip,
-                    branch,
-                    multiplier,
-                } => {
-                    let (skip, branch) = (&self.slots[*skip].value, &self.slots[*branch].value);
-                    add_scaled(y, skip, branch, *multiplier)
-                }
-            };
-            done.map_err(|e| e.at(&op.path))?;
-        }
-        Ok(())
+        let inputs = inputs.to_dtype(self.values[0].dtype())?.contiguous()?;
+        let inputs = inputs.unsqueeze(0)?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(inputs.clone());
+        Ok(inputs)
+    }
+
+    /// Runs the network on `inputs [batch, …]` of any float type.
+    ///
+    /// # Errors
+    /// If the inputs do not have the shape that the plan was compiled for, or a layer fails.
+    pub fn forward(&self, params: &[Param<'_>], inputs: &Tensor) -> Result<()> {
+        let inputs = self.inputs(inputs)?;
+        typed!(self, runner => runner.bind(params, &[])?.forward(&self.ops, &inputs, self.members))
     }
 
     /// From [`Plan::output_gradient`], writes the gradient of every parameter of the last forward
     /// pass into `grads`, in the order of the parameters.
     ///
     /// # Errors
-    /// If the plan was compiled without gradients, or a layer fails.
+    /// If the plan was compiled without gradients, there was no forward pass, or a layer fails.
     pub fn backward(&self, params: &[Param<'_>], grads: &[Tensor]) -> Result<()> {
-        if self.output_gradient().is_none() {
-            return Err(Error::other("the plan was compiled without gradients"));
+        self.needs_gradients()?;
+        let inputs = self.last_inputs()?;
+        typed!(self, runner => runner.bind(params, grads)?.backward(&self.ops, &inputs, self.members))
+    }
+
+    /// A training step: for each member forward pass, loss, backward pass and whatever `work` does
+    /// with its gradients. Returns each member's loss.
+    ///
+    /// # Errors
+    /// As for the two passes, or if `work` fails.
+    pub fn step<T: LayerElem>(
+        &self,
+        params: &[Param<'_>],
+        inputs: &Tensor,
+        grads: &[Tensor],
+        work: &impl MemberWork<T>,
+    ) -> Result<Vec<f64>> {
+        self.needs_gradients()?;
+        let inputs = self.inputs(inputs)?;
+        self.runner::<T>()?
+            .bind(params, grads)?
+            .step(&self.ops, &inputs, self.members, work)
+    }
+
+    /// Hessian–vector products: for each member the derivative, in the direction of `direction`, of the
+    /// gradients that the last backward pass wrote. `direction` and `image` are in the order and
+    /// shapes of the parameters, and `loss` has the second derivative of the loss. Exact up to
+    /// rounding (forward over reverse); forward and backward pass serve any number of products.
+    ///
+    /// # Errors
+    /// If the plan was not compiled with [`Gradients::Kept`], there was no forward pass, or a layer
+    /// fails.
+    pub fn hessian_vector<T: LayerElem>(
+        &self,
+        params: &[Param<'_>],
+        direction: &[Tensor],
+        image: &[Tensor],
+        loss: &dyn Curvature<T>,
+    ) -> Result<()> {
+        let inputs = self.last_inputs()?;
+        if direction.len() != params.len() || image.len() != params.len() {
+            return Err(other_params(params.len(), direction.len().min(image.len())));
         }
-        let mut written = vec![false; self.slots.len()];
-        written[self.last()] = true;
-        for op in self.ops.iter().rev() {
-            let Some(gy) = &self.slots[op.y].gradient else {
-                continue;
-            };
-            if !written[op.y] {
-                return Err(Error::other("an activation received no gradient").at(&op.path));
-            }
-            let done = match &op.kind {
-                OpKind::Layer { layer, x, .. } if layer.is_reshape() => {
-                    self.receive(&mut written, *x, |gx| copy_scaled(gx, gy, 1.0))
-                }
-                OpKind::Layer {
-                    layer,
-                    params: range,
-                    x,
-                } => {
-                    let (params, grads) = (&params[range.clone()], &grads[range.clone()]);
-                    let value = &self.slots[*x].value;
-                    if self.slots[*x].gradient.is_none() {
-                        layer.backward(params, value, gy, grads, None)
-                    } else {
-                        self.receive(&mut written, *x, |gx| {
-                            layer.backward(params, value, gy, grads, Some(gx))
-                        })
-                    }
-                }
-                OpKind::Join {
-                    skip,
-                    branch,
-                    multiplier,
-                } => self
-                    .receive(&mut written, *skip, |g| copy_scaled(g, gy, 1.0))
-                    .and_then(|()| {
-                        self.receive(&mut written, *branch, |g| copy_scaled(g, gy, *multiplier))
-                    }),
-            };
-            done.map_err(|e| e.at(&op.path))?;
+        let direction = Direction::new(direction, image)?;
+        let bound = self.runner::<T>()?.bind(params, &[])?;
+        bound.hessian_vector(&self.ops, &inputs, self.members, &direction, loss)
+    }
+
+    /// The empirical neural tangent kernel of each member on the inputs of the last forward pass,
+    /// traced over outputs, with respect to the parameters as they are stored (without multipliers of
+    /// learning rates): `kernels [members, batch, batch]`.
+    ///
+    /// # Errors
+    /// If there was no forward pass, or a layer mixes the examples of a batch.
+    pub fn ntk(&self, params: &[Param<'_>], kernels: &Tensor) -> Result<()> {
+        let inputs = self.last_inputs()?;
+        let wanted = [self.members, self.batch, self.batch];
+        if kernels.dims() != wanted {
+            return Err(Error::shape(format!(
+                "the kernels have shape {wanted:?}, got {:?}",
+                kernels.dims()
+            )));
+        }
+        typed!(self, runner => runner.bind(params, &[])?.ntk(&self.ops, &inputs, self.members, kernels))
+    }
+
+    fn runner<T: LayerElem>(&self) -> Result<&Runner<T>> {
+        let runner: &dyn Any = match &self.runner {
+            Typed::F32(runner) => runner,
+            Typed::F64(runner) => runner,
+        };
+        runner.downcast_ref().ok_or_else(|| unsupported(T::DTYPE))
+    }
+
+    fn last_inputs(&self) -> Result<Tensor> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone()
+            .ok_or_else(|| Error::other("this pass needs a forward pass before it"))
+    }
+
+    fn needs_gradients(&self) -> Result<()> {
+        if self.output_gradient.is_none() {
+            return Err(Error::other("the plan was compiled without gradients"));
         }
         Ok(())
     }
+}
 
-    /// Lets `fill` write the gradient of a buffer, or add to what another consumer has written.
-    fn receive(
-        &self,
-        written: &mut [bool],
-        slot: usize,
-        fill: impl FnOnce(&Tensor) -> Result<()>,
-    ) -> Result<()> {
-        let Some(gradient) = &self.slots[slot].gradient else {
-            return Ok(());
-        };
-        if !std::mem::replace(&mut written[slot], true) {
-            return fill(gradient);
-        }
-        let scratch = self
-            .scratch
-            .as_ref()
-            .ok_or_else(|| Error::other("no scratch buffer for a second consumer"))?
-            .narrow(0, 0, gradient.elem_count())?
-            .reshape(gradient.shape())?;
-        fill(&scratch)?;
-        accumulate(gradient, &scratch, 1.0)
-    }
+/// The error for a plan that was bound to other parameters than it was compiled for.
+fn other_params(wanted: usize, found: usize) -> Error {
+    Error::other(format!("a pass needs {wanted} parameters, got {found}"))
 }

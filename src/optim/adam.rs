@@ -3,9 +3,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Optimizer, PerMember, Update};
+use super::{Optimizer, PerMember, Rule, Update};
 use crate::error::Result;
 use crate::parametrization::OptimizerFamily;
+use crate::tensor::elem::Elem;
 use crate::tensor::update;
 
 /// Adam (Kingma & Ba 2015), or AdamW (Loshchilov & Hutter 2019) where the weight decay is
@@ -52,24 +53,24 @@ impl Optimizer for Adam {
         self.weight_decay.check("weight_decay", members)
     }
 
-    fn update(&self, u: Update<'_>) -> Result<()> {
-        let scalars: Vec<_> = (0..u.active.len())
-            .map(|member| {
-                u.active[member].then(|| update::Adam {
-                    lr: self.lr.of(member) * u.scales.lr * u.factor,
-                    beta1: self.beta1.of(member),
-                    beta2: self.beta2.of(member),
-                    eps: self.eps.of(member) * u.scales.eps,
-                    weight_decay: self.weight_decay.of(member) * u.scales.weight_decay,
-                    decoupled: self.decoupled,
-                    step: u.step,
-                })
-            })
-            .collect();
-        update::adam(u.param, u.grad, &u.state[0], &u.state[1], &scalars)
-    }
-
     fn settings(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+impl<T: Elem> Rule<T> for Adam {
+    fn update(&self, u: Update<'_, T>) -> Result<()> {
+        let scalars = update::Adam {
+            lr: self.lr.of(u.member) * u.scales.lr * u.factor,
+            beta1: self.beta1.of(u.member),
+            beta2: self.beta2.of(u.member),
+            eps: self.eps.of(u.member) * u.scales.eps,
+            weight_decay: self.weight_decay.of(u.member) * u.scales.weight_decay,
+            decoupled: self.decoupled,
+            step: u.step,
+        };
+        let [first, second] = u.state.take()?;
+        scalars.update(u.param, u.grad, first, second);
+        Ok(())
     }
 }

@@ -3,9 +3,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Optimizer, PerMember, Update};
+use super::{Optimizer, PerMember, Rule, Update};
 use crate::error::Result;
 use crate::parametrization::OptimizerFamily;
+use crate::tensor::elem::Elem;
 use crate::tensor::update;
 
 /// SGD as in PyTorch: `g += weight_decay · p; v = momentum · v + g; p −= lr · v` (with Nesterov,
@@ -49,21 +50,26 @@ impl Optimizer for Sgd {
         self.weight_decay.check("weight_decay", members)
     }
 
-    fn update(&self, u: Update<'_>) -> Result<()> {
-        let scalars: Vec<_> = (0..u.active.len())
-            .map(|member| {
-                u.active[member].then(|| update::Sgd {
-                    lr: self.lr.of(member) * u.scales.lr * u.factor,
-                    momentum: self.momentum.of(member),
-                    nesterov: self.nesterov,
-                    weight_decay: self.weight_decay.of(member) * u.scales.weight_decay,
-                })
-            })
-            .collect();
-        update::sgd(u.param, u.grad, u.state.first(), &scalars)
-    }
-
     fn settings(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+impl<T: Elem> Rule<T> for Sgd {
+    fn update(&self, u: Update<'_, T>) -> Result<()> {
+        let scalars = update::Sgd {
+            lr: self.lr.of(u.member) * u.scales.lr * u.factor,
+            momentum: self.momentum.of(u.member),
+            nesterov: self.nesterov,
+            weight_decay: self.weight_decay.of(u.member) * u.scales.weight_decay,
+        };
+        let velocity = if u.state.is_empty() {
+            None
+        } else {
+            let [velocity] = u.state.take()?;
+            Some(velocity)
+        };
+        scalars.update(u.param, u.grad, velocity);
+        Ok(())
     }
 }

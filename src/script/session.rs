@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::host::HostSettings;
 use super::sources::Sources;
+use crate::bench::Cases;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The state of one host that native functions may use.
@@ -24,6 +25,7 @@ pub struct Session {
     folder_ready: Mutex<bool>,
     script: RwLock<Option<PathBuf>>,
     engine: RwLock<Option<Arc<Engine>>>,
+    cases: Mutex<Cases>,
 }
 
 /// A lock whose data is usable even if a thread panicked while holding it.
@@ -51,6 +53,7 @@ impl Session {
             folder_ready: Mutex::default(),
             script: RwLock::default(),
             engine: RwLock::default(),
+            cases: Mutex::default(),
         }
     }
 
@@ -76,9 +79,20 @@ impl Session {
             .clone()
     }
 
+    /// Name of the script being run, without folder and ending.
+    pub fn script_name(&self) -> Option<String> {
+        let script = self.script()?;
+        Some(script.file_stem()?.to_string_lossy().into_owned())
+    }
+
     /// Sets the script being run.
     pub(crate) fn set_script(&self, script: Option<PathBuf>) {
         *self.script.write().unwrap_or_else(PoisonError::into_inner) = script;
+    }
+
+    /// The cases of benchmarks that the script has come to.
+    pub fn cases(&self) -> MutexGuard<'_, Cases> {
+        lock(&self.cases)
     }
 
     /// The text given to `--set name=…`.

@@ -135,6 +135,27 @@ impl Table {
         String::from_utf8(bytes).map_err(|e| failed(&e))
     }
 
+    /// The table in Markdown, with numbers as people read them.
+    pub fn markdown(&self) -> String {
+        let columns: Vec<Vec<String>> = (0..self.columns.len()).map(|i| self.shown(i)).collect();
+        let line = |cells: Vec<String>| {
+            let cells: Vec<String> = cells.iter().map(|c| c.replace('|', "\\|")).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
+        let rule = |i: usize| if self.is_right(i) { "--:" } else { "---" };
+        let mut text = line(self.columns.clone());
+        text += &line((0..self.columns.len()).map(|i| rule(i).into()).collect());
+        for row in 0..self.rows.len() {
+            text += &line(columns.iter().map(|cells| cells[row].clone()).collect());
+        }
+        text
+    }
+
+    /// Whether column `i` holds numbers, which stand to the right.
+    fn is_right(&self, i: usize) -> bool {
+        self.rows.iter().all(|r| r[i].is_number())
+    }
+
     /// An array with one object per row.
     pub fn json(&self) -> Value {
         let row = |row: &Vec<Cell>| {
@@ -199,13 +220,10 @@ impl fmt::Display for Table {
             .zip(&self.columns)
             .map(|(cells, name)| cells.iter().chain([name]).map(width).max().unwrap_or(0))
             .collect();
-        let right: Vec<bool> = (0..self.columns.len())
-            .map(|i| self.rows.iter().all(|r| r[i].is_number()))
-            .collect();
         let line = |cells: Vec<&str>| {
             let padded = cells.iter().enumerate().map(|(i, cell)| {
                 let n = widths[i];
-                match right[i] {
+                match self.is_right(i) {
                     true => format!("{cell:>n$}"),
                     false => format!("{cell:<n$}"),
                 }
@@ -280,6 +298,17 @@ mod tests {
         assert_eq!(
             table().json().to_string(),
             r#"[{"width":64,"loss":0.5,"rule, name":"mup"},{"width":1024,"loss":0.03125,"rule, name":null},{"width":null,"loss":null,"rule, name":"a \"b\""}]"#
+        );
+    }
+
+    #[test]
+    fn markdown_escapes_bars() {
+        let mut t = Table::new(vec!["a|b".into(), "loss".into()]).unwrap();
+        t.push(vec![Cell::Text("x".into()), Cell::Float(0.5)])
+            .unwrap();
+        assert_eq!(
+            t.markdown(),
+            "| a\\|b | loss |\n| --- | --: |\n| x | 0.5000 |\n"
         );
     }
 

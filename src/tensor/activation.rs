@@ -1,16 +1,15 @@
 //! Elementwise nonlinearities and their derivatives.
 //!
-//! The functions of this module take tensors; those of [`pointwise`] take slices.
+//! The functions take slices of the same length.
 
 mod formula;
-pub mod pointwise;
+mod pointwise;
 
-use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use self::formula::Formula as _;
-use super::elem::{Elem, dispatch, read, write};
-use crate::error::{Error, Result};
+use super::elem::Elem;
+pub use pointwise::{backward, backward_tangent, forward, tangent};
 
 /// An elementwise nonlinearity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +65,7 @@ impl Activation {
         Self::ALL.into_iter().find(|a| a.name() == name)
     }
 
-    /// The value at `x`. One number at a time is slow; [`pointwise`] has functions for many.
+    /// The value at `x`. One number at a time is slow; [`forward`] is for many.
     pub fn value<T: Elem>(self, x: T) -> T {
         pointwise::with_formula!(self, formula => formula.value(x))
     }
@@ -80,42 +79,6 @@ impl Activation {
     pub fn second_derivative<T: Elem>(self, x: T) -> T {
         pointwise::with_formula!(self, formula => formula.second(x))
     }
-}
-
-fn same_size(x: &Tensor, y: &Tensor, name: &str) -> Result<()> {
-    if x.elem_count() == y.elem_count() {
-        return Ok(());
-    }
-    Err(Error::shape(format!(
-        "{name}: {:?} does not fit {:?}",
-        x.dims(),
-        y.dims()
-    )))
-}
-
-/// `y = φ(x)`, elementwise.
-///
-/// # Errors
-/// If the sizes differ.
-pub fn forward(y: &Tensor, x: &Tensor, activation: Activation) -> Result<()> {
-    same_size(x, y, activation.name())?;
-    dispatch!(x, T => read(x, |xs: &[T]| write(y, |ys: &mut [T]| {
-        pointwise::forward(activation, xs, ys);
-        Ok(())
-    })))
-}
-
-/// `gx = gy · φ'(x)`, elementwise.
-///
-/// # Errors
-/// If the sizes differ.
-pub fn backward(gx: &Tensor, gy: &Tensor, x: &Tensor, activation: Activation) -> Result<()> {
-    same_size(gx, gy, activation.name())?;
-    same_size(gx, x, activation.name())?;
-    dispatch!(x, T => read(x, |xs: &[T]| read(gy, |gys: &[T]| write(gx, |gxs: &mut [T]| {
-        pointwise::backward(activation, xs, gys, gxs);
-        Ok(())
-    }))))
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor
 use std::cell::RefCell;
 
 use super::math::Real;
+use super::matmul::Vector;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A floating-point type that models compute in.
-pub trait Elem: WithDType + Real + std::iter::Sum {
+pub trait Elem: WithDType + Real + Vector + std::iter::Sum {
     /// The number nearest to `x`.
     fn of(x: f64) -> Self;
     /// The number as f64.
@@ -17,9 +18,11 @@ pub trait Elem: WithDType + Real + std::iter::Sum {
 }
 
 impl Elem for f32 {
+    #[inline(always)]
     fn of(x: f64) -> Self {
         x as f32
     }
+    #[inline(always)]
     fn f64(self) -> f64 {
         f64::from(self)
     }
@@ -29,9 +32,11 @@ impl Elem for f32 {
 }
 
 impl Elem for f64 {
+    #[inline(always)]
     fn of(x: f64) -> Self {
         x
     }
+    #[inline(always)]
     fn f64(self) -> f64 {
         self
     }

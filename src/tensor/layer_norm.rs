@@ -1,33 +1,9 @@
-//! Layer normalisation over the last axis, with gain and bias per member.
+//! Layer normalisation over the last axis of one member.
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::elem::{Elem, dispatch, read, write};
-use crate::error::{Error, Result};
-
-struct Sizes {
-    shared_input: bool,
-    rows: usize,
-    features: usize,
-}
-
-fn sizes(x: &Tensor, gain: &Tensor) -> Result<Sizes> {
-    let (members, features) = gain.dims2()?;
-    let lead = x.dims()[0];
-    if x.dims().last() != Some(&features) || (lead != 1 && lead != members) {
-        return Err(Error::shape(format!(
-            "layer_norm: input {:?} does not fit gain {:?}",
-            x.dims(),
-            gain.dims()
-        )));
-    }
-    Ok(Sizes {
-        shared_input: lead == 1,
-        rows: x.elem_count() / (lead * features).max(1),
-        features,
-    })
-}
+use super::elem::Elem;
+use super::linear::Scaled;
 
 /// Mean and reciprocal standard deviation (biased variance, as in PyTorch) of one row.
 fn moments<T: Elem>(row: &[T], eps: T) -> (T, T) {
@@ -37,149 +13,184 @@ fn moments<T: Elem>(row: &[T], eps: T) -> (T, T) {
     (mean, (var + eps).sqrt().recip())
 }
 
-/// `y = gain · (x − mean) / √(var + eps) + bias` over the last axis: `x [members or 1, rows…,
-/// features]`, `gain` and `bias` `[members, features]` with their scales, `y [members, rows…,
-/// features]`. Ba, Kiros, Hinton 2016, with PyTorch's conventions.
-///
-/// # Errors
-/// If the shapes do not fit.
-pub fn forward(
-    y: &Tensor,
-    x: &Tensor,
-    (gain, gain_scale): (&Tensor, f64),
-    (bias, bias_scale): (&Tensor, f64),
+/// `y = gain · (x − mean) / √(var + eps) + bias` over rows of as many features as the gain has.
+/// Ba, Kiros, Hinton 2016, with PyTorch's conventions. `saved` receives mean and reciprocal standard
+/// deviation of every row.
+pub fn forward<T: Elem>(
+    x: &[T],
+    gain: Scaled<'_, T>,
+    bias: Scaled<'_, T>,
     eps: f64,
-) -> Result<()> {
-    let s = sizes(x, gain)?;
-    let per_member = (s.rows * s.features).max(1);
-    dispatch!(x, T => read(x, |xs: &[T]| read(gain, |gs: &[T]| read(bias, |bs: &[T]| {
-        write(y, |ys: &mut [T]| {
-            let (gain_scale, bias_scale) = (<T as Elem>::of(gain_scale), <T as Elem>::of(bias_scale));
-            ys.par_chunks_mut(s.features.max(1)).enumerate().for_each(|(index, out)| {
-                let member = index / s.rows;
-                let start = index * s.features - if s.shared_input { member * per_member } else { 0 };
-                let row = &xs[start..start + s.features];
-                let (mean, scale) = moments(row, <T as Elem>::of(eps));
-                let param = member * s.features..(member + 1) * s.features;
-                for (((y, &x), &g), &b) in out.iter_mut().zip(row).zip(&gs[param.clone()]).zip(&bs[param]) {
-                    *y = gain_scale * g * ((x - mean) * scale) + bias_scale * b;
-                }
-            });
-            Ok(())
-        })
-    }))))
+    y: &mut [T],
+    saved: &mut [T],
+) {
+    let features = gain.value.len().max(1);
+    let (gain_scale, bias_scale) = (T::of(gain.multiplier), T::of(bias.multiplier));
+    y.par_chunks_mut(features)
+        .zip(x.par_chunks(features))
+        .zip(saved.par_chunks_mut(2))
+        .for_each(|((y, x), saved)| {
+            let (mean, scale) = moments(x, T::of(eps));
+            saved.copy_from_slice(&[mean, scale]);
+            for (((y, &x), &g), &b) in y.iter_mut().zip(x).zip(gain.value).zip(bias.value) {
+                *y = gain_scale * g * ((x - mean) * scale) + bias_scale * b;
+            }
+        });
 }
 
 /// Where the backward pass of [`forward`] writes to.
-#[derive(Debug, Clone, Copy)]
-pub struct Gradients<'a> {
-    /// Gradient of the gain, `[members, features]`.
-    pub gain: &'a Tensor,
-    /// Gradient of the bias, `[members, features]`.
-    pub bias: &'a Tensor,
-    /// Gradient of the input, `[members, rows…, features]`; `None` if nothing needs it.
-    pub input: Option<&'a Tensor>,
+#[derive(Debug)]
+pub struct Gradients<'a, T> {
+    /// Gradient of the gain.
+    pub gain: &'a mut [T],
+    /// Gradient of the bias.
+    pub bias: &'a mut [T],
+    /// Gradient of the input; `None` if nothing needs it.
+    pub input: Option<&'a mut [T]>,
 }
 
 /// The backward pass of [`forward`] from `gy`, the gradient of `y`.
-///
-/// # Errors
-/// If the shapes do not fit.
-pub fn backward(
-    gy: &Tensor,
-    x: &Tensor,
-    (gain, gain_scale): (&Tensor, f64),
+pub fn backward<T: Elem>(
+    x: &[T],
+    gain: Scaled<'_, T>,
     bias_scale: f64,
-    eps: f64,
-    gradients: Gradients<'_>,
-) -> Result<()> {
-    let s = sizes(x, gain)?;
-    let f = s.features;
-    let per_member = s.rows * f;
-    dispatch!(x, T => read(x, |xs: &[T]| read(gy, |gys: &[T]| read(gain, |gs: &[T]| {
-        let eps = <T as Elem>::of(eps);
-        let (gain_scale, bias_scale) = (<T as Elem>::of(gain_scale), <T as Elem>::of(bias_scale));
-        let input_of = |member: usize, row: usize| {
-            let start = if s.shared_input { 0 } else { member * per_member } + row * f;
-            &xs[start..start + f]
-        };
-        write(gradients.gain, |gg: &mut [T]| write(gradients.bias, |gb: &mut [T]| {
-            gg.par_chunks_mut(f.max(1)).zip(gb.par_chunks_mut(f.max(1))).enumerate().for_each(
-                |(member, (gg, gb))| {
-                    gg.fill(<T as Elem>::of(0.0));
-                    gb.fill(<T as Elem>::of(0.0));
-                    for row in 0..s.rows {
-                        let x = input_of(member, row);
-                        let gy = &gys[member * per_member + row * f..][..f];
-                        let (mean, scale) = moments(x, eps);
-                        for (((gg, gb), &gy), &x) in gg.iter_mut().zip(gb.iter_mut()).zip(gy).zip(x) {
-                            *gg += gain_scale * gy * ((x - mean) * scale);
-                            *gb += bias_scale * gy;
-                        }
-                    }
-                },
-            );
-            Ok(())
-        }))?;
-        let Some(gx) = gradients.input else { return Ok(()) };
-        write(gx, |gxs: &mut [T]| {
-            let n = <T as Elem>::of(f as f64);
-            gxs.par_chunks_mut(f.max(1)).enumerate().for_each(|(index, out)| {
-                let (member, row) = (index / s.rows, index % s.rows);
-                let x = input_of(member, row);
-                let gy = &gys[index * f..][..f];
-                let g = &gs[member * f..][..f];
-                let (mean, scale) = moments(x, eps);
-                let mut sum = <T as Elem>::of(0.0);
-                let mut dot = <T as Elem>::of(0.0);
-                for ((&gy, &g), &x) in gy.iter().zip(g).zip(x) {
-                    let d = gy * g * gain_scale;
-                    sum += d;
-                    dot += d * ((x - mean) * scale);
-                }
-                for (((out, &gy), &g), &x) in out.iter_mut().zip(gy).zip(g).zip(x) {
-                    let d = gy * g * gain_scale;
-                    *out = scale * (d - sum / n - (x - mean) * scale * (dot / n));
-                }
-            });
-            Ok(())
-        })
-    }))))
+    saved: &[T],
+    gy: &[T],
+    to: Gradients<'_, T>,
+) {
+    let f = gain.value.len().max(1);
+    let (gain_scale, bias_scale) = (T::of(gain.multiplier), T::of(bias_scale));
+    to.gain.fill(T::of(0.0));
+    to.bias.fill(T::of(0.0));
+    let rows = x
+        .chunks_exact(f)
+        .zip(gy.chunks_exact(f))
+        .zip(saved.chunks_exact(2));
+    for ((x, gy), saved) in rows {
+        let (mean, scale) = (saved[0], saved[1]);
+        for (((gg, gb), &gy), &x) in to.gain.iter_mut().zip(to.bias.iter_mut()).zip(gy).zip(x) {
+            *gg += gain_scale * gy * ((x - mean) * scale);
+            *gb += bias_scale * gy;
+        }
+    }
+    let Some(gx) = to.input else { return };
+    let n = T::of(f as f64);
+    gx.par_chunks_mut(f)
+        .zip(x.par_chunks(f))
+        .zip(gy.par_chunks(f))
+        .zip(saved.par_chunks(2))
+        .for_each(|(((out, x), gy), saved)| {
+            let (mean, scale) = (saved[0], saved[1]);
+            let mut sum = T::of(0.0);
+            let mut dot = T::of(0.0);
+            for ((&gy, &g), &x) in gy.iter().zip(gain.value).zip(x) {
+                let d = gy * g * gain_scale;
+                sum += d;
+                dot += d * ((x - mean) * scale);
+            }
+            for (((out, &gy), &g), &x) in out.iter_mut().zip(gy).zip(gain.value).zip(x) {
+                let d = gy * g * gain_scale;
+                *out = scale * (d - sum / n - (x - mean) * scale * (dot / n));
+            }
+        });
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use candle_core::Device;
+/// Sums over one row that the tangents need: of `ẋ` and of `x̂ ẋ`, divided by their number.
+fn means<T: Elem>(x: &[T], dx: &[T], (mean, scale): (T, T)) -> (T, T) {
+    let n = T::of(x.len() as f64);
+    let mut sums = (T::of(0.0), T::of(0.0));
+    for (&x, &dx) in x.iter().zip(dx) {
+        sums.0 += dx;
+        sums.1 += (x - mean) * scale * dx;
+    }
+    (sums.0 / n, sums.1 / n)
+}
 
-    #[test]
-    fn rows_are_normalised_and_shared_input_is_read_once_per_member() -> Result<()> {
-        let cpu = Device::Cpu;
-        let x = Tensor::new(&[[[1f64, 2., 3., 6.], [0., 0., 0., 4.]]], &cpu)?;
-        let gain = Tensor::new(&[[1f64, 1., 1., 1.], [2., 2., 2., 2.]], &cpu)?;
-        let bias = Tensor::new(&[[0f64, 0., 0., 0.], [1., 1., 1., 1.]], &cpu)?;
-        let y = Tensor::zeros((2, 2, 4), candle_core::DType::F64, &cpu)?;
-        forward(&y, &x, (&gain, 1.0), (&bias, 1.0), 0.0)?;
-        let y = y.to_vec3::<f64>()?;
-        for (first, second) in y[0].iter().zip(&y[1]) {
-            assert!(first.iter().sum::<f64>().abs() < 1e-12);
-            for (one, two) in first.iter().zip(second) {
-                assert!((2.0 * one + 1.0 - two).abs() < 1e-12);
+/// The tangent of the normalised row: `x̂' = r (ẋ − mean ẋ − x̂ mean(x̂ ẋ))`.
+fn normalised_tangent<T: Elem>(x: &[T], dx: &[T], saved: (T, T), to: &mut [T]) {
+    let (mean, scale) = saved;
+    let (m1, m2) = means(x, dx, saved);
+    for ((to, &x), &dx) in to.iter_mut().zip(x).zip(dx) {
+        *to = scale * (dx - m1 - (x - mean) * scale * m2);
+    }
+}
+
+/// The tangent of [`forward`] from the tangents of `x` (0 if `None`), gain and bias.
+pub fn tangent<T: Elem>(
+    (x, dx): (&[T], Option<&[T]>),
+    (gain, dgain): (Scaled<'_, T>, &[T]),
+    dbias: Scaled<'_, T>,
+    saved: &[T],
+    dy: &mut [T],
+) {
+    let f = gain.value.len().max(1);
+    let (gain_scale, bias_scale) = (T::of(gain.multiplier), T::of(dbias.multiplier));
+    for (row, dy) in dy.chunks_exact_mut(f).enumerate() {
+        let (mean, scale) = (saved[2 * row], saved[2 * row + 1]);
+        let x = &x[row * f..][..f];
+        match dx {
+            Some(dx) => normalised_tangent(x, &dx[row * f..][..f], (mean, scale), dy),
+            None => dy.fill(T::of(0.0)),
+        }
+        for (i, dy) in dy.iter_mut().enumerate() {
+            let normalised = (x[i] - mean) * scale;
+            *dy = gain_scale * (gain.value[i] * *dy + dgain[i] * normalised)
+                + bias_scale * dbias.value[i];
+        }
+    }
+}
+
+/// The tangent of [`backward`]: what it writes to is those of the gradients.
+pub fn backward_tangent<T: Elem>(
+    (x, dx): (&[T], Option<&[T]>),
+    (gain, dgain): (Scaled<'_, T>, &[T]),
+    bias_scale: f64,
+    saved: &[T],
+    (gy, dgy): (&[T], &[T]),
+    mut to: Gradients<'_, T>,
+) {
+    let f = gain.value.len().max(1);
+    let (gain_scale, bias_scale) = (T::of(gain.multiplier), T::of(bias_scale));
+    to.gain.fill(T::of(0.0));
+    to.bias.fill(T::of(0.0));
+    super::scratch::with(4 * f, |rows: &mut [T]| {
+        let (dnormalised, rows) = rows.split_at_mut(f);
+        let (normalised, rows) = rows.split_at_mut(f);
+        let (d, dd) = rows.split_at_mut(f);
+        let n = T::of(f as f64);
+        for row in 0..x.len() / f {
+            let here = row * f..(row + 1) * f;
+            let (mean, scale) = (saved[2 * row], saved[2 * row + 1]);
+            let (x, gy, dgy) = (&x[here.clone()], &gy[here.clone()], &dgy[here.clone()]);
+            // −ṙ / r = r mean(x̂ ẋ), with r the reciprocal standard deviation
+            let mut shrink = T::of(0.0);
+            match dx {
+                Some(dx) => {
+                    let dx = &dx[here.clone()];
+                    normalised_tangent(x, dx, (mean, scale), dnormalised);
+                    shrink = scale * means(x, dx, (mean, scale)).1;
+                }
+                None => dnormalised.fill(T::of(0.0)),
+            }
+            let (mut m1, mut m2, mut dm1, mut dm2): (T, T, T, T) = Default::default();
+            for i in 0..f {
+                normalised[i] = (x[i] - mean) * scale;
+                d[i] = gain_scale * gy[i] * gain.value[i];
+                dd[i] = gain_scale * (dgy[i] * gain.value[i] + gy[i] * dgain[i]);
+                m1 += d[i];
+                m2 += d[i] * normalised[i];
+                dm1 += dd[i];
+                dm2 += dd[i] * normalised[i] + d[i] * dnormalised[i];
+                to.gain[i] += gain_scale * (dgy[i] * normalised[i] + gy[i] * dnormalised[i]);
+                to.bias[i] += bias_scale * dgy[i];
+            }
+            let (m1, m2, dm1, dm2): (T, T, T, T) = (m1 / n, m2 / n, dm1 / n, dm2 / n);
+            let Some(gx) = &mut to.input else { continue };
+            for (i, gx) in gx[here].iter_mut().enumerate() {
+                let flat = d[i] - m1 - normalised[i] * m2;
+                let bent = dd[i] - dm1 - dnormalised[i] * m2 - normalised[i] * dm2;
+                *gx = scale * (bent - shrink * flat);
             }
         }
-        Ok(())
-    }
-
-    #[test]
-    fn shapes_that_do_not_fit_are_named() -> Result<()> {
-        let cpu = Device::Cpu;
-        let x = Tensor::zeros((1, 2, 5), candle_core::DType::F64, &cpu)?;
-        let gain = Tensor::zeros((2, 4), candle_core::DType::F64, &cpu)?;
-        let error = forward(&x, &x, (&gain, 1.0), (&gain, 1.0), 1e-5).unwrap_err();
-        assert!(
-            error.message.contains("[1, 2, 5]") && error.message.contains("[2, 4]"),
-            "{error}"
-        );
-        Ok(())
-    }
+    });
 }

@@ -1,138 +1,143 @@
-//! The linear layer over members: `y = a · x W + c · b`.
+//! The linear layer over one member: `y = a · x W + c · b`.
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::elem::{dispatch, read, write};
-use super::matmul::{Matrices, matmul};
-use crate::error::{Error, Result};
+use super::elem::Elem;
+use super::matmul::{Into, Matrix, matmul_into};
+use super::parallel::CHUNK;
 
-/// Sizes of one linear layer's work.
+/// Sizes of a linear layer's work.
 #[derive(Debug, Clone, Copy)]
-struct Sizes {
-    members: usize,
-    shared_input: bool,
-    rows: usize,
-    inputs: usize,
-    outputs: usize,
+pub struct Sizes {
+    /// Rows of the input: examples, times positions if there are any.
+    pub rows: usize,
+    /// Inputs.
+    pub inputs: usize,
+    /// Outputs.
+    pub outputs: usize,
 }
 
-/// Checks `x [members or 1, …, inputs]` against `w [members, inputs, outputs]`.
-fn sizes(x: &Tensor, w: &Tensor) -> Result<Sizes> {
-    let (members, inputs, outputs) = w.dims3()?;
-    let lead = x.dims()[0];
-    let features = x.dims().last().copied().unwrap_or(0);
-    if features != inputs || (lead != 1 && lead != members) {
-        return Err(Error::shape(format!(
-            "linear: input {:?} does not fit weight {:?}",
-            x.dims(),
-            w.dims()
-        )));
+/// A weight `[inputs, outputs]` or bias `[outputs]` with its forward multiplier.
+#[derive(Debug, Clone, Copy)]
+pub struct Scaled<'a, T> {
+    /// The numbers.
+    pub value: &'a [T],
+    /// Their factor in the forward pass.
+    pub multiplier: f64,
+}
+
+/// `y = x w` (or `y += x w`), with the multiplier of `w`: `x [rows, inputs]`, `y [rows, outputs]`.
+pub fn product<T: Elem>(s: Sizes, x: &[T], w: Scaled<'_, T>, y: &mut [T], accumulate: bool) {
+    let into = Into {
+        data: y,
+        row_stride: s.outputs,
+        accumulate,
+    };
+    matmul_into(
+        into,
+        (s.rows, s.outputs, s.inputs),
+        T::of(w.multiplier),
+        Matrix::row_major(x, s.inputs),
+        Matrix::row_major(w.value, s.outputs),
+    );
+}
+
+/// Adds `bias [outputs]`, with its multiplier, to every row of `y [rows, outputs]`.
+pub fn add_bias<T: Elem>(s: Sizes, bias: Scaled<'_, T>, y: &mut [T]) {
+    if s.outputs == 0 {
+        return;
     }
-    Ok(Sizes {
-        members,
-        shared_input: lead == 1,
-        rows: x.elem_count() / (lead * inputs).max(1),
-        inputs,
-        outputs,
-    })
-}
-
-/// `y = scale · x w + bias_scale · bias`: `x [members or 1, rows…, inputs]`, `w [members, inputs,
-/// outputs]`, `bias [members, outputs]`, `y [members, rows…, outputs]`.
-///
-/// # Errors
-/// If the shapes do not fit.
-pub fn forward(
-    y: &Tensor,
-    x: &Tensor,
-    w: &Tensor,
-    scale: f64,
-    bias: Option<(&Tensor, f64)>,
-) -> Result<()> {
-    let s = sizes(x, w)?;
-    dispatch!(w, T => {
-        read(x, |xs: &[T]| read(w, |ws: &[T]| write(y, |ys: &mut [T]| {
-            matmul(
-                ys,
-                (s.members, s.rows, s.outputs, s.inputs),
-                <T as super::elem::Elem>::of(scale),
-                Matrices::row_major(xs, s.rows, s.inputs, s.shared_input),
-                Matrices::row_major(ws, s.inputs, s.outputs, false),
-            );
-            let Some((bias, bias_scale)) = bias else { return Ok(()) };
-            let bias_scale = <T as super::elem::Elem>::of(bias_scale);
-            read(bias, |bs: &[T]| {
-                ys.par_chunks_mut((s.rows * s.outputs).max(1))
-                    .zip(bs.par_chunks(s.outputs.max(1)))
-                    .for_each(|(y, b)| {
-                        for row in y.chunks_exact_mut(s.outputs) {
-                            for (y, b) in row.iter_mut().zip(b) {
-                                *y += bias_scale * *b;
-                            }
-                        }
-                    });
-                Ok(())
-            })
-        })))
-    })
-}
-
-/// Where the backward pass of [`forward`] writes to.
-#[derive(Debug, Clone, Copy)]
-pub struct Gradients<'a> {
-    /// Gradient of the weight, `[members, inputs, outputs]`.
-    pub weight: &'a Tensor,
-    /// Gradient of the bias, `[members, outputs]`, with the scale of the forward pass.
-    pub bias: Option<(&'a Tensor, f64)>,
-    /// Gradient of the input, `[members, rows…, inputs]`; `None` if nothing needs it.
-    pub input: Option<&'a Tensor>,
-}
-
-/// The backward pass of [`forward`] from `gy`, the gradient of `y`.
-///
-/// # Errors
-/// If the shapes do not fit.
-pub fn backward(
-    gy: &Tensor,
-    x: &Tensor,
-    w: &Tensor,
-    scale: f64,
-    gradients: Gradients<'_>,
-) -> Result<()> {
-    let s = sizes(x, w)?;
-    dispatch!(w, T => {
-        let scale = <T as super::elem::Elem>::of(scale);
-        read(gy, |gys: &[T]| {
-            let gy_view = Matrices::row_major(gys, s.rows, s.outputs, false);
-            read(x, |xs: &[T]| write(gradients.weight, |gw: &mut [T]| {
-                let x_view = Matrices::row_major(xs, s.rows, s.inputs, s.shared_input);
-                matmul(gw, (s.members, s.inputs, s.outputs, s.rows), scale, x_view.transposed(), gy_view);
-                Ok(())
-            }))?;
-            if let Some((bias, bias_scale)) = gradients.bias {
-                let bias_scale = <T as super::elem::Elem>::of(bias_scale);
-                write(bias, |gb: &mut [T]| {
-                    gb.par_chunks_mut(s.outputs.max(1))
-                        .zip(gys.par_chunks((s.rows * s.outputs).max(1)))
-                        .for_each(|(gb, gy)| {
-                            gb.fill(<T as super::elem::Elem>::of(0.0));
-                            for row in gy.chunks_exact(s.outputs) {
-                                for (gb, gy) in gb.iter_mut().zip(row) {
-                                    *gb += *gy;
-                                }
-                            }
-                            gb.iter_mut().for_each(|g| *g *= bias_scale);
-                        });
-                    Ok(())
-                })?;
+    let multiplier = T::of(bias.multiplier);
+    let add = |rows: &mut [T]| {
+        for row in rows.chunks_exact_mut(s.outputs) {
+            for (y, b) in row.iter_mut().zip(bias.value) {
+                *y += multiplier * *b;
             }
-            let Some(gx) = gradients.input else { return Ok(()) };
-            read(w, |ws: &[T]| write(gx, |gxs: &mut [T]| {
-                let w_view = Matrices::row_major(ws, s.inputs, s.outputs, false);
-                matmul(gxs, (s.members, s.rows, s.inputs, s.outputs), scale, gy_view, w_view.transposed());
-                Ok(())
-            }))
-        })
-    })
+        }
+    };
+    let rows_per_task = (4 * CHUNK / s.outputs).max(1);
+    if s.rows <= rows_per_task {
+        add(y);
+    } else {
+        y.par_chunks_mut(rows_per_task * s.outputs).for_each(add);
+    }
+}
+
+/// Gradient of the weight, `[inputs, outputs]`: `multiplier · xᵀ gy` (or added to what is there).
+pub fn weight_gradient<T: Elem>(
+    s: Sizes,
+    x: &[T],
+    gy: &[T],
+    multiplier: f64,
+    gw: &mut [T],
+    accumulate: bool,
+) {
+    let into = Into {
+        data: gw,
+        row_stride: s.outputs,
+        accumulate,
+    };
+    matmul_into(
+        into,
+        (s.inputs, s.outputs, s.rows),
+        T::of(multiplier),
+        Matrix::row_major(x, s.inputs).transposed(),
+        Matrix::row_major(gy, s.outputs),
+    );
+}
+
+/// Gradient of the bias, `[outputs]`: the multiplier times the sum of `gy` over rows, in row order
+/// within blocks and over blocks.
+pub fn bias_gradient<T: Elem>(s: Sizes, gy: &[T], multiplier: f64, gb: &mut [T]) {
+    gb.fill(T::of(0.0));
+    if s.outputs == 0 {
+        return;
+    }
+    let sum = |rows: &[T], to: &mut [T]| {
+        for row in rows.chunks_exact(s.outputs) {
+            for (g, r) in to.iter_mut().zip(row) {
+                *g += *r;
+            }
+        }
+    };
+    let rows_per_task = (4 * CHUNK / s.outputs).max(1);
+    if s.rows <= rows_per_task {
+        sum(gy, gb);
+    } else {
+        let tasks = s.rows.div_ceil(rows_per_task);
+        super::scratch::with(tasks * s.outputs, |parts: &mut [T]| {
+            parts
+                .par_chunks_mut(s.outputs)
+                .zip(gy.par_chunks(rows_per_task * s.outputs))
+                .for_each(|(part, rows)| {
+                    part.fill(T::of(0.0));
+                    sum(rows, part);
+                });
+            sum(parts, gb);
+        });
+    }
+    let multiplier = T::of(multiplier);
+    gb.iter_mut().for_each(|g| *g *= multiplier);
+}
+
+/// Gradient of the input, `[rows, inputs]`: `multiplier · gy wᵀ` (or added to what is there).
+pub fn input_gradient<T: Elem>(
+    s: Sizes,
+    gy: &[T],
+    w: Scaled<'_, T>,
+    gx: &mut [T],
+    accumulate: bool,
+) {
+    let into = Into {
+        data: gx,
+        row_stride: s.inputs,
+        accumulate,
+    };
+    matmul_into(
+        into,
+        (s.rows, s.inputs, s.outputs),
+        T::of(w.multiplier),
+        Matrix::row_major(gy, s.outputs),
+        Matrix::row_major(w.value, s.outputs).transposed(),
+    );
 }

@@ -11,16 +11,17 @@
 
 pub mod activation;
 pub mod array;
-pub mod dual;
 pub mod elem;
 pub mod elementwise;
+pub mod gram;
+pub mod lanes;
 pub mod layer_norm;
 pub mod linear;
 pub mod loss;
 pub mod math;
 pub mod matmul;
-pub mod number;
 pub mod parallel;
 pub mod rng;
+pub mod scratch;
 pub mod simd;
 pub mod update;

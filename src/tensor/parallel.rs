@@ -28,6 +28,20 @@ pub fn chunks<T: Send>(y: &mut [T], work: impl Fn(usize, &mut [T]) + Sync) {
         .for_each(|(i, part)| work(start + i * CHUNK, part));
 }
 
+/// Runs `work(start, part)` on parts of `y [rows, width]` that are whole rows, in parallel if there
+/// is much of it.
+pub fn row_blocks<T: Send>(y: &mut [T], width: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    if width == 0 || y.is_empty() {
+        return;
+    }
+    if y.len() < PARALLEL {
+        return work(0, y);
+    }
+    let size = (CHUNK / width).max(1) * width;
+    let parts = y.par_chunks_mut(size).enumerate();
+    parts.for_each(|(i, part)| work(i * size, part));
+}
+
 /// The sum of `part(start, numbers of y)` over parts of `size` of `n` numbers, added in order, in
 /// parallel if there is much of it; `y`, of length `n`, may be missing.
 pub fn sum_of_parts<T: Send>(

@@ -17,7 +17,7 @@ use super::record::{Divergence, Record, Series};
 use crate::atomic_file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::elem::to_f64;
-use crate::tensor::elementwise::copy_scaled;
+use crate::tensor::elementwise::copy;
 
 /// Where and how often a trainer's state is kept.
 #[derive(Debug, Clone)]
@@ -247,7 +247,7 @@ impl Loaded {
             }
         }
         for (name, place) in values {
-            copy_scaled(place, &self.tensors[&name], 1.0)?;
+            copy(place, &self.tensors[&name])?;
         }
         Ok(())
     }

@@ -2,17 +2,17 @@
 
 mod checkpoint;
 mod clip;
-mod loss;
 mod progress;
 mod record;
 mod resume;
 mod settings;
+mod step;
 mod trainer;
 mod when;
 
+pub use crate::metrics::Loss;
 pub use checkpoint::CheckpointSettings;
 pub use clip::Clip;
-pub use loss::Loss;
 pub use progress::{Progress, Reporter};
 pub use record::{Divergence, Record, Series};
 pub use settings::{Hooks, NoHooks, Probe, RunEnd, TrainerSettings};

@@ -3,20 +3,24 @@
 use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use serde_json::json;
 
 use super::checkpoint::Checkpoints;
 use super::progress::Progress;
 use super::settings::{Hooks, Probe, RunEnd, TrainerSettings};
-use super::{Divergence, Loss, Record};
+use super::step::{StepSettings, StepWork};
+use super::{Divergence, Record};
 use crate::data::{Batch, Labels, Stream};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::metrics::{Average, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse};
+use crate::memory;
+use crate::metrics::{
+    Average, Goal, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse,
+};
 use crate::model::{Model, SharedModel};
-use crate::nn::Plan;
-use crate::optim::{Optimizer, Update};
+use crate::nn::{Gradients, Plan};
+use crate::optim::Optimizer;
 use crate::parametrization::Scales;
 use crate::tensor::elementwise::squared_norms;
 
@@ -85,7 +89,17 @@ impl Trainer {
         optimizer.check(read(&model).members())?;
         write(&model).fit(stream.input_shape(), stream.targets().outputs())?;
         let guard = read(&model);
-        let plan = guard.plan(settings.batch, true)?;
+        let needs = guard.training_needs(settings.batch, optimizer.states().len())?;
+        memory::check("training", &needs, |share| {
+            let fit = |n: usize| (n as f64 * share).floor();
+            format!(
+                "{:.0} of {} members, or a batch of {:.0} where activations are the larger part, would fit",
+                fit(guard.members()),
+                guard.members(),
+                fit(settings.batch)
+            )
+        })?;
+        let plan = guard.plan(settings.batch, Gradients::Passing)?;
         let zeros = |t: &Tensor| t.zeros_like();
         let values = || guard.params().iter().map(|p| &p.value);
         let grads = values()
@@ -343,35 +357,38 @@ impl Trainer {
     /// Forward, backward, clipping and update on one batch: each member's loss before the update.
     fn update(&mut self, batch: &Batch, factor: f64) -> Result<Vec<f64>> {
         let model = read(&self.model);
-        let values = model.values();
-        self.plan.forward(&values, &model.shaped(&batch.inputs)?)?;
-        let gradient = self.plan.output_gradient();
-        let losses = self
-            .loss
-            .evaluate(self.plan.output(), &batch.labels, gradient)?;
-        let active: Vec<bool> = (losses.iter().zip(&self.active))
-            .map(|(loss, active)| *active && loss.is_finite())
-            .collect();
-        self.plan.backward(&values, &self.grads)?;
-        self.settings.clip.apply(&self.grads)?;
+        let inputs = model.shaped(&batch.inputs)?;
+        let goal = Goal::new(
+            self.loss,
+            &batch.labels,
+            self.settings.batch,
+            model.outputs(),
+        )?;
+        let step = StepSettings {
+            goal,
+            clip: self.settings.clip,
+            optimizer: &*self.optimizer,
+            params: model.params(),
+            scales: &self.scales,
+            active: &self.active,
+            factor,
+            step: self.step + 1,
+        };
+        let (plan, values, grads) = (&self.plan, model.values(), &self.grads);
+        let losses = match model.dtype() {
+            DType::F64 => {
+                let work = StepWork::<f64>::new(step, grads, &self.states)?;
+                plan.step(&values, &inputs, grads, &work)?
+            }
+            _ => {
+                let work = StepWork::<f32>::new(step, grads, &self.states)?;
+                plan.step(&values, &inputs, grads, &work)?
+            }
+        };
         if self.step < GRADIENT_CHECK {
             for (grad, received) in self.grads.iter().zip(&mut self.received) {
                 *received |= squared_norms(grad)?.iter().any(|&norm| norm != 0.0);
             }
-        }
-        for (i, param) in model.params().iter().enumerate() {
-            let update = Update {
-                param: &param.value,
-                grad: &self.grads[i],
-                state: &self.states[i],
-                scales: &self.scales[i],
-                factor,
-                active: &active,
-                step: self.step + 1,
-            };
-            self.optimizer
-                .update(update)
-                .map_err(|e| e.at(&param.info.path))?;
         }
         Ok(losses)
     }

@@ -1,11 +1,11 @@
 //! Activations as layers.
 
-use candle_core::Tensor;
 use serde_json::{Value, json};
 
 use crate::error::Result;
-use crate::nn::{Layer, Param, ParamSpec};
+use crate::nn::{Forward, Layer, ParamSpec, Parts, Pass, Passes, Tangents};
 use crate::tensor::activation::{self, Activation};
+use crate::tensor::elem::Elem;
 
 impl Layer for Activation {
     fn kind(&self) -> &'static str {
@@ -23,22 +23,58 @@ impl Layer for Activation {
     fn params(&self, _input: &[usize]) -> Vec<ParamSpec> {
         Vec::new()
     }
+}
 
-    fn forward(&self, _params: &[Param<'_>], x: &Tensor, y: &Tensor) -> Result<()> {
-        activation::forward(y, x, *self)
+impl<T: Elem> Passes<T> for Activation {
+    fn forward(&self, at: Pass<'_, T>, y: &mut [T], _saved: &mut [T]) -> Result<()> {
+        activation::forward(*self, at.x, y);
+        Ok(())
     }
 
     fn backward(
         &self,
-        _params: &[Param<'_>],
-        x: &Tensor,
-        gy: &Tensor,
-        _grads: &[Tensor],
-        gx: Option<&Tensor>,
+        at: Pass<'_, T>,
+        _was: Forward<'_, T>,
+        gy: &[T],
+        _grads: Parts<'_, T>,
+        gx: Option<&mut [T]>,
     ) -> Result<()> {
-        match gx {
-            Some(gx) => activation::backward(gx, gy, x, *self),
-            None => Ok(()),
+        if let Some(gx) = gx {
+            activation::backward(*self, at.x, gy, gx);
         }
+        Ok(())
+    }
+
+    fn tangent(
+        &self,
+        at: Pass<'_, T>,
+        _was: Forward<'_, T>,
+        tangents: Tangents<'_, T>,
+        dy: &mut [T],
+    ) -> Result<()> {
+        match tangents.x {
+            Some(dx) => activation::tangent(*self, at.x, dx, dy),
+            None => dy.fill(T::of(0.0)),
+        }
+        Ok(())
+    }
+
+    fn backward_tangent(
+        &self,
+        at: Pass<'_, T>,
+        _was: Forward<'_, T>,
+        tangents: Tangents<'_, T>,
+        (gy, dgy): (&[T], &[T]),
+        _dgrads: Parts<'_, T>,
+        dgx: Option<&mut [T]>,
+    ) -> Result<()> {
+        match (dgx, tangents.x) {
+            (Some(dgx), Some(dx)) => {
+                activation::backward_tangent(*self, (at.x, dx), (gy, dgy), dgx);
+            }
+            (Some(dgx), None) => activation::backward(*self, at.x, dgy, dgx),
+            (None, _) => {}
+        }
+        Ok(())
     }
 }

@@ -1,10 +1,10 @@
 //! All axes of an example into one.
 
-use candle_core::Tensor;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::nn::{Layer, Param, ParamSpec};
+use crate::nn::{Forward, Layer, ParamSpec, Parts, Pass, Passes, Tangents};
+use crate::tensor::elem::Elem;
 
 /// Makes every example a vector.
 #[derive(Debug, Clone, Copy)]
@@ -30,19 +30,47 @@ impl Layer for Flatten {
     fn is_reshape(&self) -> bool {
         true
     }
+}
 
-    fn forward(&self, _params: &[Param<'_>], _x: &Tensor, _y: &Tensor) -> Result<()> {
-        Err(Error::other("flatten is a reshape and computes nothing"))
+fn never<T>() -> Result<T> {
+    Err(Error::other("flatten is a reshape and computes nothing"))
+}
+
+impl<T: Elem> Passes<T> for Flatten {
+    fn forward(&self, _at: Pass<'_, T>, _y: &mut [T], _saved: &mut [T]) -> Result<()> {
+        never()
     }
 
     fn backward(
         &self,
-        _params: &[Param<'_>],
-        _x: &Tensor,
-        _gy: &Tensor,
-        _grads: &[Tensor],
-        _gx: Option<&Tensor>,
+        _at: Pass<'_, T>,
+        _was: Forward<'_, T>,
+        _gy: &[T],
+        _grads: Parts<'_, T>,
+        _gx: Option<&mut [T]>,
     ) -> Result<()> {
-        Err(Error::other("flatten is a reshape and computes nothing"))
+        never()
+    }
+
+    fn tangent(
+        &self,
+        _at: Pass<'_, T>,
+        _was: Forward<'_, T>,
+        _tangents: Tangents<'_, T>,
+        _dy: &mut [T],
+    ) -> Result<()> {
+        never()
+    }
+
+    fn backward_tangent(
+        &self,
+        _at: Pass<'_, T>,
+        _was: Forward<'_, T>,
+        _tangents: Tangents<'_, T>,
+        _gradients: (&[T], &[T]),
+        _dgrads: Parts<'_, T>,
+        _dgx: Option<&mut [T]>,
+    ) -> Result<()> {
+        never()
     }
 }

@@ -1,11 +1,12 @@
 //! Layer normalisation over the last axis.
 
-use candle_core::Tensor;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::nn::{Layer, Param, ParamKind, ParamSpec};
+use crate::nn::{Forward, Layer, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents, Weights};
+use crate::tensor::elem::Elem;
 use crate::tensor::layer_norm;
+use crate::tensor::linear::Scaled;
 
 /// `gain · (x − mean) / √(var + eps) + bias` over the last axis, as PyTorch's `LayerNorm`.
 #[derive(Debug, Clone, Copy)]
@@ -51,25 +52,76 @@ impl Layer for LayerNorm {
             .to_vec()
     }
 
-    fn forward(&self, params: &[Param<'_>], x: &Tensor, y: &Tensor) -> Result<()> {
-        let [gain, bias] = [0, 1].map(|i| (params[i].value, params[i].multiplier));
-        layer_norm::forward(y, x, gain, bias, self.eps)
+    fn saved(&self, batch: usize, input: &[usize]) -> usize {
+        let rows: usize = input[..input.len().saturating_sub(1)].iter().product();
+        2 * batch * rows
+    }
+}
+
+fn scaled<'a, T: Elem>(weights: &Weights<'a, T>, i: usize) -> Scaled<'a, T> {
+    Scaled {
+        value: weights.value(i),
+        multiplier: weights.multiplier(i),
+    }
+}
+
+impl<T: Elem> Passes<T> for LayerNorm {
+    fn forward(&self, at: Pass<'_, T>, y: &mut [T], saved: &mut [T]) -> Result<()> {
+        let [gain, bias] = [0, 1].map(|i| scaled(&at.params, i));
+        layer_norm::forward(at.x, gain, bias, self.eps, y, saved);
+        Ok(())
     }
 
     fn backward(
         &self,
-        params: &[Param<'_>],
-        x: &Tensor,
-        gy: &Tensor,
-        grads: &[Tensor],
-        gx: Option<&Tensor>,
+        at: Pass<'_, T>,
+        was: Forward<'_, T>,
+        gy: &[T],
+        grads: Parts<'_, T>,
+        gx: Option<&mut [T]>,
     ) -> Result<()> {
-        let gradients = layer_norm::Gradients {
-            gain: &grads[0],
-            bias: &grads[1],
+        let [gain, bias] = grads.take()?;
+        let to = layer_norm::Gradients {
+            gain,
+            bias,
             input: gx,
         };
-        let gain = (params[0].value, params[0].multiplier);
-        layer_norm::backward(gy, x, gain, params[1].multiplier, self.eps, gradients)
+        let bias_scale = at.params.multiplier(1);
+        layer_norm::backward(at.x, scaled(&at.params, 0), bias_scale, was.saved, gy, to);
+        Ok(())
+    }
+
+    fn tangent(
+        &self,
+        at: Pass<'_, T>,
+        was: Forward<'_, T>,
+        tangents: Tangents<'_, T>,
+        dy: &mut [T],
+    ) -> Result<()> {
+        let gain = (scaled(&at.params, 0), tangents.params.value(0));
+        let dbias = scaled(&tangents.params, 1);
+        layer_norm::tangent((at.x, tangents.x), gain, dbias, was.saved, dy);
+        Ok(())
+    }
+
+    fn backward_tangent(
+        &self,
+        at: Pass<'_, T>,
+        was: Forward<'_, T>,
+        tangents: Tangents<'_, T>,
+        gradient: (&[T], &[T]),
+        dgrads: Parts<'_, T>,
+        dgx: Option<&mut [T]>,
+    ) -> Result<()> {
+        let [dgain, dbias] = dgrads.take()?;
+        let to = layer_norm::Gradients {
+            gain: dgain,
+            bias: dbias,
+            input: dgx,
+        };
+        let gain = (scaled(&at.params, 0), tangents.params.value(0));
+        let x = (at.x, tangents.x);
+        layer_norm::backward_tangent(x, gain, at.params.multiplier(1), was.saved, gradient, to);
+        Ok(())
     }
 }

@@ -127,6 +127,7 @@
 //!
 //! [`callback::call`]: super::callback::call
 
+pub mod bench;
 pub mod data;
 pub mod errors;
 pub mod files;
@@ -218,6 +219,7 @@ pub fn register(registry: &mut Registry) {
     optim::register(registry);
     model::register(registry);
     train::register(registry);
+    bench::register(registry);
     math::register(registry);
     study::register(registry);
     table::register(registry);

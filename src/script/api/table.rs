@@ -149,8 +149,8 @@ mod functions {
         table.json().to_string()
     }
 
-    /// Writes the table below the output folder; the name's ending says how: `.csv`, `.json`, or
-    /// `.txt` for the aligned text.
+    /// Writes the table below the output folder; the name's ending says how: `.csv`, `.json`, `.txt`
+    /// for the aligned text, or `.md` for Markdown.
     ///
     /// ```rhai
     /// table(["width", "loss"], [[64, 0.5]]).save("losses.csv");
@@ -161,9 +161,10 @@ mod functions {
             Some((_, "csv")) => table.csv().or_raise(&ctx)?,
             Some((_, "json")) => format!("{:#}\n", table.json()),
             Some((_, "txt")) => format!("{table}\n"),
+            Some((_, "md")) => table.markdown(),
             _ => {
                 let error = Error::setting(format!("a table cannot be saved as `{name}`"));
-                let help = "the name must end in .csv, .json or .txt";
+                let help = "the name must end in .csv, .json, .txt or .md";
                 return Err(raise(&ctx, error.with_help(help)));
             }
         };

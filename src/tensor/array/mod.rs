@@ -5,5 +5,6 @@
 
 pub mod index;
 pub mod operations;
+pub mod random;
 pub mod reduce;
 pub mod show;

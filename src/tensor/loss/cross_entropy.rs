@@ -1,12 +1,12 @@
 //! Softmax cross-entropy of one member.
 
-use crate::error::{Error, Result};
 use crate::tensor::elem::Elem;
-use crate::tensor::number::{Number, Numbers, largest, sums};
-use crate::tensor::parallel::{CHUNK, sum_of_parts};
+use crate::tensor::lanes::{largest, sums};
+use crate::tensor::math::{exp, ln};
+use crate::tensor::parallel::{CHUNK, row_blocks, sum_of_parts};
 use crate::tensor::simd::simd;
 
-/// Logits that are worked on at once, as long as rows are shorter; narrow rows share the vectors.
+/// Logits that are worked on at once, as long as rows are shorter.
 const BLOCK: usize = 2048;
 
 /// Rows shorter than this share vectors.
@@ -15,183 +15,163 @@ const NARROW: usize = 64;
 /// Rows that are worked on at once.
 const ROWS: usize = 128;
 
-/// An error that names the first class which outputs of this width do not have.
-///
-/// # Errors
-/// If a class is not below `width`.
-pub fn check_classes(classes: &[u32], width: usize) -> Result<()> {
-    match classes.iter().find(|&&class| class as usize >= width) {
-        None => Ok(()),
-        Some(bad) => Err(Error::shape(format!(
-            "cross_entropy: class {bad} does not fit a network with {width} outputs"
-        ))),
-    }
-}
-
 /// Mean over rows of −log of the softmax at the class, for `logits [rows, width]` and one class per
-/// row; with `gradient` (shape of the logits) also the gradient of that mean. A class that is out of
-/// range makes the loss NaN; see [`check_classes`]. Sums are taken in f64.
+/// row; with `gradient` (shape of the logits) also the gradient of that mean. A class that is not
+/// below `width` makes the loss NaN. Sums are taken in f64.
 pub fn forward<T: Elem>(
     logits: &[T],
     width: usize,
     classes: &[u32],
     gradient: Option<&mut [T]>,
 ) -> f64 {
-    mean(logits, width, classes, gradient)
-}
-
-/// The derivative of [`forward`] along `dlogits`; with `dgradient` also that of the gradient.
-pub fn tangent<T: Elem>(
-    logits: &[T],
-    dlogits: &[T],
-    width: usize,
-    classes: &[u32],
-    dgradient: Option<&mut [T]>,
-) -> f64 {
-    mean((logits, dlogits), width, classes, dgradient)
-}
-
-fn mean<N: Number, A: Numbers<N>>(
-    logits: A,
-    width: usize,
-    classes: &[u32],
-    gradient: Option<&mut [N::Real]>,
-) -> f64 {
-    debug_assert_eq!(logits.count(), width * classes.len());
+    debug_assert_eq!(logits.len(), width * classes.len());
     if width == 0 {
         return f64::NAN;
     }
     let per_row = 1.0 / classes.len() as f64;
     let size = (CHUNK / width).max(1) * width;
-    let total = sum_of_parts(classes.len() * width, size, gradient, |range, gradient| {
-        let logits = logits.slice(range.start, range.len());
+    let total = sum_of_parts(logits.len(), size, gradient, |range, gradient| {
         let classes = &classes[range.start / width..range.end / width];
+        let logits = &logits[range];
         simd(
             #[inline(always)]
-            || {
-                blocks(
-                    logits,
-                    width,
-                    classes,
-                    <N::Real as Elem>::of(per_row),
-                    gradient,
-                )
-            },
+            || losses(logits, width, classes, T::of(per_row), gradient),
         )
     });
     total * per_row
 }
 
-/// Sum of the losses of these rows, block by block.
+/// The tangent of the gradient of [`forward`] from the tangent of the logits, both `[rows, width]`:
+/// `(p ∘ dz − p (p · dz)) / rows` with the softmax `p`.
+pub fn tangent<T: Elem>(logits: &[T], dlogits: &[T], width: usize, dgradient: &mut [T]) {
+    debug_assert_eq!(
+        (logits.len(), dlogits.len()),
+        (dgradient.len(), dgradient.len())
+    );
+    let per_row = T::of(width as f64 / logits.len() as f64);
+    row_blocks(dgradient, width, |start, dgradient| {
+        let [z, dz] = [logits, dlogits].map(|all| &all[start..][..dgradient.len()]);
+        simd(
+            #[inline(always)]
+            || bends(z, dz, width, per_row, dgradient),
+        );
+    });
+}
+
+/// The sum of the losses of these rows, and (softmax − 1 at the class) · `per_row`.
 #[inline(always)]
-fn blocks<N: Number, A: Numbers<N>>(
-    logits: A,
+fn losses<T: Elem>(
+    logits: &[T],
     width: usize,
     classes: &[u32],
-    per_row: N::Real,
-    mut gradient: Option<&mut [N::Real]>,
+    per_row: T,
+    mut gradient: Option<&mut [T]>,
 ) -> f64 {
-    let zero = N::constant(<N::Real as Elem>::of(0.0));
-    let (mut short, mut long) = ([zero; BLOCK], Vec::new());
+    let mut sum = 0.0;
+    softmax(
+        logits,
+        width,
+        #[inline(always)]
+        |start, exps, maxima, totals| {
+            let rows = start / width..(start + exps.len()) / width;
+            let (classes, logits) = (&classes[rows], &logits[start..][..exps.len()]);
+            // a loop of its own, so that logarithms are vectorised
+            let mut losses = [0.0; ROWS];
+            let losses = &mut losses[..totals.len()];
+            for (loss, total) in losses.iter_mut().zip(totals) {
+                *loss = ln(*total);
+            }
+            for (row, (&class, loss)) in classes.iter().zip(losses.iter()).enumerate() {
+                let z = logits[row * width..][..width].get(class as usize);
+                sum += z.map_or(f64::NAN, |z| loss - (*z - maxima[row]).f64());
+            }
+            let Some(gradient) = gradient.as_deref_mut() else {
+                return;
+            };
+            let gradient = &mut gradient[start..][..exps.len()];
+            for (row, (&class, total)) in classes.iter().zip(totals).enumerate() {
+                let factor = per_row / T::of(*total);
+                let g = &mut gradient[row * width..][..width];
+                for (g, e) in g.iter_mut().zip(&exps[row * width..][..width]) {
+                    *g = *e * factor;
+                }
+                if let Some(g) = g.get_mut(class as usize) {
+                    *g -= per_row;
+                }
+            }
+        },
+    );
+    sum
+}
+
+/// `p (dz − p · dz) · per_row` of these rows.
+#[inline(always)]
+fn bends<T: Elem>(logits: &[T], dlogits: &[T], width: usize, per_row: T, to: &mut [T]) {
+    softmax(
+        logits,
+        width,
+        #[inline(always)]
+        |start, exps, _, totals| {
+            for (row, total) in totals.iter().enumerate() {
+                let dz = &dlogits[start + row * width..][..width];
+                let e = &exps[row * width..][..width];
+                let [dot] = sums(
+                    [e, dz],
+                    #[inline(always)]
+                    |[e, dz]: [T; 2]| [e.f64() * dz.f64()],
+                );
+                let (mean, factor) = (T::of(dot / total), per_row / T::of(*total));
+                let to = &mut to[start + row * width..][..width];
+                for (to, (e, dz)) in to.iter_mut().zip(e.iter().zip(dz)) {
+                    *to = *e * factor * (*dz - mean);
+                }
+            }
+        },
+    );
+}
+
+/// Calls `each` with blocks of rows: where they start, exp(logit − largest logit), the largest
+/// logits, and the sums of the former over each row.
+#[inline(always)]
+fn softmax<T: Elem>(logits: &[T], width: usize, mut each: impl FnMut(usize, &[T], &[T], &[f64])) {
+    let (mut short, mut long) = ([T::zero(); BLOCK], Vec::new());
     let exps = if width <= BLOCK {
         &mut short[..]
     } else {
-        long.resize(width, zero);
+        long.resize(width, T::zero());
         &mut long[..]
     };
-    let rows = (BLOCK / width).clamp(1, ROWS);
-    let mut total = 0.0;
-    for (i, classes) in classes.chunks(rows).enumerate() {
-        let (start, len) = (i * rows * width, classes.len() * width);
-        let logits = logits.slice(start, len);
-        let exps = &mut exps[..len];
-        let mut sums = [N::Wide::constant(1.0); ROWS];
-        let loss = softmax(logits, width, classes, exps, &mut sums);
-        total += loss;
-        if let Some(gradient) = gradient.as_deref_mut() {
-            let gradient = &mut gradient[start..][..len];
-            differences(width, classes, per_row, exps, &sums, gradient);
-        }
-    }
-    total
-}
-
-/// The sum of the losses of a block of rows, exp(logit − largest logit), and its sum over each row.
-#[inline(always)]
-fn softmax<N: Number, A: Numbers<N>>(
-    logits: A,
-    width: usize,
-    classes: &[u32],
-    exps: &mut [N],
-    totals: &mut [N::Wide; ROWS],
-) -> f64 {
-    let narrow = width < NARROW;
-    // logit of the class − largest logit
-    let mut gaps = [N::Wide::constant(0.0); ROWS];
-    for (row, (&class, gap)) in classes.iter().zip(&mut gaps).enumerate() {
-        let z = logits.slice(row * width, width);
-        let e = &mut exps[row * width..][..width];
-        let max = N::constant(largest(z));
-        *gap = if (class as usize) < width {
-            (z.at(class as usize) - max).wide()
-        } else {
-            N::Wide::constant(f64::NAN)
-        };
-        if narrow {
-            for (e, z) in e.iter_mut().zip(z.iter()) {
-                *e = z - max;
-            }
-        } else {
-            for (e, z) in e.iter_mut().zip(z.iter()) {
-                *e = (z - max).exp();
+    let (mut maxima, mut totals) = ([T::zero(); ROWS], [1.0; ROWS]);
+    let size = (BLOCK / width).clamp(1, ROWS) * width;
+    for (i, z) in logits.chunks(size).enumerate() {
+        let (exps, rows) = (&mut exps[..z.len()], z.len() / width);
+        for (row, max) in maxima[..rows].iter_mut().enumerate() {
+            let z = &z[row * width..][..width];
+            let e = &mut exps[row * width..][..width];
+            *max = largest(z);
+            if width < NARROW {
+                for (e, z) in e.iter_mut().zip(z) {
+                    *e = *z - *max;
+                }
+            } else {
+                for (e, z) in e.iter_mut().zip(z) {
+                    *e = exp(*z - *max);
+                }
             }
         }
-    }
-    if narrow {
-        // rows too short to fill vectors: across their borders
-        for e in exps.iter_mut() {
-            *e = e.exp();
+        if width < NARROW {
+            // rows too short to fill vectors: across their borders
+            for e in exps.iter_mut() {
+                *e = exp(*e);
+            }
         }
-    }
-    for (row, total) in totals[..classes.len()].iter_mut().enumerate() {
-        let e: &[N] = &exps[row * width..][..width];
-        [*total] = sums(
-            [e],
-            #[inline(always)]
-            |[e]| [e.wide()],
-        );
-    }
-    let mut losses = [0.0; ROWS];
-    let losses = &mut losses[..classes.len()];
-    for ((loss, gap), total) in losses.iter_mut().zip(gaps).zip(totals.iter()) {
-        *loss = (total.ln() - gap).part();
-    }
-    losses.iter().sum()
-}
-
-/// (softmax − 1 at the class) / rows, for a block of rows.
-#[inline(always)]
-fn differences<N: Number>(
-    width: usize,
-    classes: &[u32],
-    per_row: N::Real,
-    exps: &[N],
-    totals: &[N::Wide; ROWS],
-    gradient: &mut [N::Real],
-) {
-    let mut factors = [N::constant(per_row); ROWS];
-    for (factor, total) in factors[..classes.len()].iter_mut().zip(totals) {
-        *factor = *factor / N::narrow(*total);
-    }
-    // a constant has no tangent
-    let at_class = N::constant(per_row).part();
-    for (row, (&class, factor)) in classes.iter().zip(factors).enumerate() {
-        let (start, end) = (row * width, (row + 1) * width);
-        for (g, e) in gradient[start..end].iter_mut().zip(&exps[start..end]) {
-            *g = (*e * factor).part();
+        for (row, total) in totals[..rows].iter_mut().enumerate() {
+            [*total] = sums(
+                [&exps[row * width..][..width]],
+                #[inline(always)]
+                |[e]: [T; 1]| [e.f64()],
+            );
         }
-        if let Some(g) = gradient[start..end].get_mut(class as usize) {
-            *g -= at_class;
-        }
+        each(i * size, exps, &maxima[..rows], &totals[..rows]);
     }
 }

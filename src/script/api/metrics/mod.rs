@@ -2,6 +2,7 @@
 
 mod agreement;
 mod curves;
+mod derivatives;
 mod ensembles;
 mod losses;
 
@@ -20,6 +21,7 @@ pub fn register(registry: &mut Registry) {
     ensembles::register(registry);
     agreement::register(registry);
     curves::register(registry);
+    derivatives::register(registry);
 }
 
 /// Logits and labels as a metric takes them.

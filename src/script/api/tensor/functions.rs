@@ -8,7 +8,7 @@ use super::super::{Registry, values};
 use super::{TensorValue, TypeName, integers};
 use crate::error::{Error, Result};
 use crate::script::{OrRaise, RhaiResultOf, raise};
-use crate::tensor::array::{index, operations, show};
+use crate::tensor::array::{index, operations, random, show};
 
 pub(super) fn register(registry: &mut Registry) {
     registry.global(rhai::exported_module!(functions));
@@ -116,6 +116,29 @@ mod functions {
     #[rhai_fn(return_raw)]
     pub fn ones(ctx: NativeCallContext, shape: Array) -> RhaiResultOf<TensorValue> {
         filled("ones", &shape, 1.0).or_raise(&ctx)
+    }
+
+    /// A tensor of standard normal numbers of type `f32`. They are a function of the seed, 0 if none
+    /// is given, and of their place in the tensor alone.
+    ///
+    /// ```rhai
+    /// let x = randn([100, 20], 7);
+    /// x.shape                         // → [100, 20]
+    /// x == randn([100, 20], 7)        // → true
+    /// ```
+    #[rhai_fn(name = "randn", return_raw)]
+    pub fn randn_seeded(
+        ctx: NativeCallContext,
+        shape: Array,
+        seed: i64,
+    ) -> RhaiResultOf<TensorValue> {
+        let made = sizes("randn", &shape).and_then(|s| random::normal(&s, seed as u64));
+        made.map(TensorValue).or_raise(&ctx)
+    }
+
+    #[rhai_fn(name = "randn", return_raw)]
+    pub fn randn(ctx: NativeCallContext, shape: Array) -> RhaiResultOf<TensorValue> {
+        randn_seeded(ctx, shape, 0)
     }
 
     /// Tensors of one shape along a new first axis.
@@ -262,7 +285,8 @@ mod functions {
     }
 }
 
-fn filled(what: &str, shape: &[Dynamic], value: f32) -> Result<TensorValue> {
+/// A shape of a tensor that fits into memory.
+fn sizes(what: &str, shape: &[Dynamic]) -> Result<Vec<usize>> {
     let shape = integers(what, shape)?;
     let count = shape.iter().try_fold(1_i64, |product, &n| match n >= 0 {
         true => product.checked_mul(n),
@@ -273,8 +297,11 @@ fn filled(what: &str, shape: &[Dynamic], value: f32) -> Result<TensorValue> {
             "{what}: a tensor cannot have shape {shape:?}"
         )));
     }
-    let shape: Vec<usize> = shape.into_iter().map(|n| n as usize).collect();
-    let zeros = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
+    Ok(shape.into_iter().map(|n| n as usize).collect())
+}
+
+fn filled(what: &str, shape: &[Dynamic], value: f32) -> Result<TensorValue> {
+    let zeros = Tensor::zeros(sizes(what, shape)?, DType::F32, &Device::Cpu)?;
     Ok(TensorValue(zeros.affine(1.0, f64::from(value))?))
 }
 

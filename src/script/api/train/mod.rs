@@ -139,7 +139,7 @@ fn make(
     let session = session(ctx)?;
     let name = o.name.clone().unwrap_or_else(|| "train".into());
     // at the prompt a record goes to a file only if it was given a name
-    if session.script().is_some() || o.name.is_some() {
+    if o.record && (session.script().is_some() || o.name.is_some()) {
         let path = record_path(&session, &name)?;
         let file = path.file_stem().unwrap_or_default().to_string_lossy();
         let kept = trainer.checkpoint_to(CheckpointSettings {

@@ -1,14 +1,14 @@
 //! A trainer that takes steps: the script's schedule and probes, and progress.
 
-use rhai::Dynamic;
+use rhai::{Dynamic, NativeCallContext};
 use serde_json::Value;
 
-use super::Training;
+use super::{TrainerValue, Training, lock};
 use crate::error::{Error, Result};
 use crate::model::SharedModel;
-use crate::script::StoredFn;
 use crate::script::api::model::ModelValue;
-use crate::train::{Hooks, Progress, Reporter, RunEnd};
+use crate::script::{OrRaise, RhaiResultOf, StoredFn};
+use crate::train::{Hooks, Progress, Reporter, RunEnd, Trainer};
 
 /// Runs shorter than this print no progress.
 const QUIET_STEPS: u64 = 5;
@@ -82,5 +82,25 @@ impl Training {
             reporter.finish(last);
         }
         end
+    }
+}
+
+impl TrainerValue {
+    /// Lets `f` take steps with the script's schedule and probes, and without progress.
+    pub(in crate::script::api) fn silently<R>(
+        &self,
+        ctx: &NativeCallContext,
+        f: impl FnOnce(&mut Trainer, &mut dyn Hooks) -> Result<R>,
+    ) -> RhaiResultOf<R> {
+        let mut training = lock(ctx, &self.0)?;
+        let training = &mut *training;
+        let mut hooks = ScriptHooks {
+            name: &training.name,
+            schedule: training.schedule.as_ref(),
+            probes: &training.probes,
+            reporter: None,
+            last: None,
+        };
+        f(&mut training.trainer, &mut hooks).or_raise(ctx)
     }
 }

@@ -99,6 +99,9 @@ crate::options! {
         probes: Vec<ProbeValue> = Vec::new();
         /// Name of the run: of its record's file, `NAME.jsonl`, and in the progress display.
         name: Option<String> = None;
+        /// Whether the record is written to a file; otherwise it is kept in memory only, and there
+        /// are no checkpoints.
+        record: bool = true;
         /// Whether progress is shown.
         progress: bool = true;
     }

@@ -1,0 +1,329 @@
+//! Compiling: operations and buffers from a network's nodes.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{Op, OpKind};
+use crate::error::{Error, Result};
+use crate::memory::{self, Need};
+use crate::nn::layer::Layer;
+use crate::nn::network::{Node, join};
+
+/// Which gradients of activations a plan has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gradients {
+    /// None: forward passes only.
+    None,
+    /// Each until the backward pass has used it up; buffers are used again.
+    Passing,
+    /// All, with tangents of everything: for second derivatives.
+    Kept,
+}
+
+/// Operations and buffers of a plan.
+pub struct Built {
+    pub ops: Vec<Op>,
+    /// One buffer per activation: `[members or 1, batch, …]`.
+    pub values: Vec<Tensor>,
+    /// Whether parameters act on the way to this activation.
+    pub trained: Vec<bool>,
+    /// What each operation's forward pass leaves for its backward pass, `[members or 1, numbers]`.
+    pub saved: Vec<Option<Tensor>>,
+    /// Where gradients of activations are kept meanwhile, `[members, numbers]`.
+    pub pool: Vec<Tensor>,
+    /// Which of the pool each activation's gradient is in.
+    pub place: Vec<Option<usize>>,
+    /// A place for the gradient of an activation's second consumer, `[members, numbers]`.
+    pub spare: Option<Tensor>,
+    /// Whether this activation is the input, or the input in another shape: it has no buffer, and is
+    /// read where the caller has it.
+    pub is_input: Vec<bool>,
+    /// The network's output.
+    pub last: usize,
+    /// How many parameters the operations have.
+    pub params: usize,
+    /// Which gradients there are room for.
+    pub gradients: Gradients,
+}
+
+pub struct Builder<'a> {
+    /// Whether tensors are only counted: they then have shapes and no memory.
+    dry: bool,
+    members: usize,
+    batch: usize,
+    dtype: DType,
+    device: &'a Device,
+    ops: Vec<Op>,
+    values: Vec<Tensor>,
+    trained: Vec<bool>,
+    is_input: Vec<bool>,
+    saved: Vec<Option<Tensor>>,
+    params: usize,
+}
+
+impl<'a> Builder<'a> {
+    /// The operations and buffers for a network.
+    ///
+    /// # Errors
+    /// If a layer cannot take its input, or the buffers do not fit into memory.
+    pub fn build(
+        nodes: &[Node],
+        input: &[usize],
+        sizes: (usize, usize),
+        place: (DType, &'a Device),
+        gradients: Gradients,
+    ) -> Result<Built> {
+        let needs = Self::needs(nodes, input, sizes, place, gradients)?;
+        memory::check("a pass", &needs, |share| {
+            format!(
+                "a batch of {:.0} would fit",
+                (sizes.1 as f64 * share).floor()
+            )
+        })?;
+        Self::run(false, nodes, input, sizes, place, gradients)
+    }
+
+    /// The buffers that [`Builder::build`] makes.
+    ///
+    /// # Errors
+    /// If a layer cannot take its input.
+    pub fn needs(
+        nodes: &[Node],
+        input: &[usize],
+        sizes: (usize, usize),
+        place: (DType, &'a Device),
+        gradients: Gradients,
+    ) -> Result<Vec<Need>> {
+        let built = Self::run(true, nodes, input, sizes, place, gradients)?;
+        let need = |name: &str, tensor: &Tensor| Need {
+            name: name.to_string(),
+            shape: tensor.dims().to_vec(),
+            number: tensor.dtype().size_in_bytes(),
+        };
+        let mut needs = Vec::new();
+        for (op, saved) in built.ops.iter().zip(&built.saved) {
+            let reshape = matches!(&op.kind, OpKind::Layer { layer, .. } if layer.is_reshape());
+            if !reshape {
+                needs.push(need(&op.path, &built.values[op.y]));
+            }
+            needs.extend(
+                saved
+                    .iter()
+                    .map(|t| need(&format!("{} (saved)", op.path), t)),
+            );
+        }
+        let gradients = built.pool.iter().chain(&built.spare);
+        needs.extend(gradients.map(|t| need("gradients of activations", t)));
+        if built.gradients == Gradients::Kept {
+            let tangents = needs.clone().into_iter().chain(needs.clone());
+            needs = tangents.chain(needs).collect();
+        }
+        Ok(needs)
+    }
+
+    fn run(
+        dry: bool,
+        nodes: &[Node],
+        input: &[usize],
+        (members, batch): (usize, usize),
+        (dtype, device): (DType, &'a Device),
+        gradients: Gradients,
+    ) -> Result<Built> {
+        let mut b = Self {
+            dry,
+            members,
+            batch,
+            dtype,
+            device,
+            ops: Vec::new(),
+            values: Vec::new(),
+            trained: Vec::new(),
+            is_input: Vec::new(),
+            saved: Vec::new(),
+            params: 0,
+        };
+        let dims = [&[1, batch], input].concat();
+        b.values.push(zeros(true, &dims, (dtype, device))?);
+        b.trained.push(false);
+        b.is_input.push(true);
+        let first = 0;
+        let last = b.nodes(nodes, "", first)?;
+        if !b.trained[last] {
+            return Err(Error::setting(
+                "a network needs at least one layer with parameters",
+            ));
+        }
+        let mut built = Built {
+            pool: Vec::new(),
+            place: vec![None; b.values.len()],
+            spare: None,
+            ops: b.ops,
+            values: b.values,
+            trained: b.trained,
+            is_input: b.is_input,
+            saved: b.saved,
+            last,
+            params: b.params,
+            gradients,
+        };
+        if gradients != Gradients::None {
+            built.place_gradients(members, |dims| zeros(dry, dims, (dtype, device)))?;
+        }
+        Ok(built)
+    }
+
+    fn zeros(&self, dims: &[usize]) -> Result<Tensor> {
+        zeros(self.dry, dims, (self.dtype, self.device))
+    }
+
+    fn lead(&self, trained: bool) -> usize {
+        if trained { self.members } else { 1 }
+    }
+
+    fn slot(&mut self, trained: bool, shape: &[usize]) -> Result<usize> {
+        let dims = [&[self.lead(trained), self.batch], shape].concat();
+        self.values.push(self.zeros(&dims)?);
+        self.trained.push(trained);
+        self.is_input.push(false);
+        Ok(self.values.len() - 1)
+    }
+
+    fn shape(&self, slot: usize) -> Vec<usize> {
+        self.values[slot].dims()[2..].to_vec()
+    }
+
+    fn push(&mut self, path: String, kind: OpKind, y: usize, saved: Option<Tensor>) {
+        self.ops.push(Op { path, kind, y });
+        self.saved.push(saved);
+    }
+
+    fn nodes(&mut self, nodes: &[Node], path: &str, mut x: usize) -> Result<usize> {
+        for node in nodes {
+            x = match node {
+                Node::Layer { name, layer } => self.layer(layer, join(path, name), x)?,
+                Node::Residual {
+                    name,
+                    body,
+                    multiplier,
+                } => {
+                    let path = join(path, name);
+                    let branch = self.nodes(body, &path, x)?;
+                    let trained = self.trained[x] || self.trained[branch];
+                    let y = self.slot(trained, &self.shape(x))?;
+                    let kind = OpKind::Join {
+                        skip: x,
+                        branch,
+                        multiplier: *multiplier,
+                    };
+                    self.push(path, kind, y, None);
+                    y
+                }
+            };
+        }
+        Ok(x)
+    }
+
+    fn layer(&mut self, layer: &Arc<dyn Layer>, path: String, x: usize) -> Result<usize> {
+        let input = self.shape(x);
+        let output = layer.output_shape(&input).map_err(|e| e.at(&path))?;
+        let count = layer.params(&input).len();
+        let params = self.params..self.params + count;
+        self.params = params.end;
+        let trained = self.trained[x] || count > 0;
+        let y = if layer.is_reshape() {
+            let dims = [&self.values[x].dims()[..2], &output].concat();
+            let value = match (self.is_input[x], self.dry) {
+                (false, false) => self.values[x].reshape(dims)?,
+                _ => zeros(true, &dims, (self.dtype, self.device))?,
+            };
+            self.values.push(value);
+            self.trained.push(trained);
+            self.is_input.push(self.is_input[x]);
+            self.values.len() - 1
+        } else {
+            self.slot(trained, &output)?
+        };
+        let saved = match layer.saved(self.batch, &input) {
+            0 => None,
+            numbers => Some(self.zeros(&[self.lead(trained), numbers])?),
+        };
+        let kind = OpKind::Layer {
+            layer: layer.clone(),
+            params,
+            x,
+            input,
+            output,
+        };
+        self.push(path, kind, y, saved);
+        Ok(y)
+    }
+}
+
+impl Built {
+    /// Gives every trained activation's gradient a place. A place is used again as soon as the
+    /// backward pass has used up what is in it.
+    fn place_gradients(
+        &mut self,
+        members: usize,
+        zeros: impl Fn(&[usize]) -> Result<Tensor>,
+    ) -> Result<()> {
+        let size = |slot: usize| self.values[slot].elem_count() / members;
+        let mut sizes: Vec<usize> = Vec::new();
+        let mut free: Vec<usize> = Vec::new();
+        let mut place = vec![None; self.values.len()];
+        let mut spare = 0;
+        let take = |slot: usize, sizes: &mut Vec<usize>, free: &mut Vec<usize>| {
+            let wanted = size(slot);
+            // the smallest that is large enough, else the largest made larger
+            let best = (0..free.len()).min_by_key(|&i| {
+                let has = sizes[free[i]];
+                (has < wanted, has.abs_diff(wanted))
+            });
+            let chosen = match best {
+                Some(i) => free.swap_remove(i),
+                None => {
+                    sizes.push(0);
+                    sizes.len() - 1
+                }
+            };
+            sizes[chosen] = sizes[chosen].max(wanted);
+            chosen
+        };
+        // the output's gradient is written by the loss and keeps its place
+        place[self.last] = Some(take(self.last, &mut sizes, &mut free));
+        for op in self.ops.iter().rev() {
+            let Some(used) = place[op.y] else { continue };
+            let sources = match op.kind {
+                OpKind::Layer { x, .. } => [Some(x), None],
+                OpKind::Join { skip, branch, .. } => [Some(skip), Some(branch)],
+            };
+            for x in sources.into_iter().flatten().filter(|&x| self.trained[x]) {
+                if place[x].is_some() {
+                    spare = spare.max(size(x));
+                } else {
+                    place[x] = Some(take(x, &mut sizes, &mut free));
+                }
+            }
+            if op.y != self.last && self.gradients == Gradients::Passing {
+                free.push(used);
+            }
+        }
+        let pool = sizes.into_iter().map(|numbers| zeros(&[members, numbers]));
+        self.pool = pool.collect::<Result<_>>()?;
+        self.place = place;
+        if spare > 0 {
+            self.spare = Some(zeros(&[members, spare])?);
+        }
+        Ok(())
+    }
+}
+
+/// Zeros of this shape; in a dry run without memory.
+fn zeros(dry: bool, dims: &[usize], (dtype, device): (DType, &Device)) -> Result<Tensor> {
+    Ok(if dry {
+        Tensor::zeros((), dtype, device)?.broadcast_as(dims)?
+    } else {
+        Tensor::zeros(dims, dtype, device)?
+    })
+}

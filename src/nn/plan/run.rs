@@ -1,0 +1,376 @@
+//! Passes over members.
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::build::{Built, Gradients};
+use super::tangent::TangentBuffers;
+use super::{Op, OpKind, other_params};
+use crate::error::{Error, Result};
+use crate::nn::buffer::{Buffer, Parts};
+use crate::nn::layer::{Forward, Layer, LayerElem, Param, Pass, Weights};
+use crate::tensor::elementwise::{accumulate, add_scaled, copy_scaled};
+
+/// What a training step does with each member beside the two passes.
+pub trait MemberWork<T>: Sync {
+    /// The member's loss for its `outputs [batch, …]`; writes its gradient.
+    ///
+    /// # Errors
+    /// If outputs and labels do not fit.
+    fn loss(&self, member: usize, outputs: &[T], gradient: &mut [T]) -> Result<f64>;
+
+    /// Called when the member's gradients are there.
+    ///
+    /// # Errors
+    /// If an update fails.
+    fn update(&self, member: usize, loss: f64) -> Result<()>;
+}
+
+/// The buffers of a plan, in one element type.
+#[derive(Debug)]
+pub struct Runner<T> {
+    /// Not for the input, which the caller has.
+    values: Vec<Option<Buffer<T>>>,
+    pub(super) sizes: Vec<usize>,
+    trained: Vec<bool>,
+    pub(super) saved: Vec<Option<Buffer<T>>>,
+    pool: Vec<Buffer<T>>,
+    place: Vec<Option<usize>>,
+    spare: Option<Buffer<T>>,
+    pub(super) tangents: Option<TangentBuffers<T>>,
+    /// Whether there is one member, which then has every activation to itself.
+    alone: bool,
+    pub(super) last: usize,
+    params: usize,
+}
+
+/// A runner with the parameters, and gradients, of one pass.
+pub struct Bound<'a, T> {
+    pub(super) runner: &'a Runner<T>,
+    params: Vec<Buffer<T>>,
+    pub(super) multipliers: Vec<f64>,
+    grads: Vec<Buffer<T>>,
+}
+
+impl<T: LayerElem> Runner<T> {
+    pub fn new(built: &Built) -> Result<Self> {
+        let all = |tensors: &[Tensor]| tensors.iter().map(Buffer::new).collect::<Result<Vec<_>>>();
+        Ok(Self {
+            values: built
+                .values
+                .iter()
+                .zip(&built.is_input)
+                .map(|(value, input)| (!input).then(|| Buffer::new(value)).transpose())
+                .collect::<Result<_>>()?,
+            sizes: (built.values.iter())
+                .map(|v| v.dims()[1..].iter().product())
+                .collect(),
+            alone: built.values[built.last].dims()[0] == 1,
+            saved: built
+                .saved
+                .iter()
+                .map(|t| t.as_ref().map(Buffer::new).transpose())
+                .collect::<Result<_>>()?,
+            pool: all(&built.pool)?,
+            place: built.place.clone(),
+            spare: built.spare.as_ref().map(Buffer::new).transpose()?,
+            trained: built.trained.clone(),
+            tangents: (built.gradients == Gradients::Kept)
+                .then(|| TangentBuffers::new(built))
+                .transpose()?,
+            last: built.last,
+            params: built.params,
+        })
+    }
+
+    pub fn bind(&self, params: &[Param<'_>], grads: &[Tensor]) -> Result<Bound<'_, T>> {
+        if params.len() != self.params {
+            return Err(other_params(self.params, params.len()));
+        }
+        if !grads.is_empty() && grads.len() != self.params {
+            return Err(other_params(self.params, grads.len()));
+        }
+        Ok(Bound {
+            runner: self,
+            params: params
+                .iter()
+                .map(|p| Buffer::new(p.value))
+                .collect::<Result<_>>()?,
+            multipliers: params.iter().map(|p| p.multiplier).collect(),
+            grads: grads.iter().map(Buffer::new).collect::<Result<_>>()?,
+        })
+    }
+
+    pub(super) fn gradient(&self, slot: usize) -> Option<&Buffer<T>> {
+        self.place[slot].map(|at| &self.pool[at])
+    }
+
+    /// Whether all of several members share an activation.
+    fn shared(&self, slot: usize) -> bool {
+        !self.alone && self.values[slot].as_ref().is_none_or(Buffer::shared)
+    }
+}
+
+/// Runs `f` for every member, at the same time where there are several.
+pub(super) fn each<R: Send>(
+    members: usize,
+    f: impl Fn(usize) -> Result<R> + Send + Sync,
+) -> Result<Vec<R>> {
+    if members == 1 {
+        return Ok(vec![f(0)?]);
+    }
+    (0..members)
+        .into_par_iter()
+        .with_max_len(1)
+        .map(f)
+        .collect()
+}
+
+impl<T: LayerElem> Bound<'_, T> {
+    /// Runs what all members share, then the rest for each.
+    pub fn forward(&self, ops: &[Op], inputs: &Tensor, members: usize) -> Result<()> {
+        let inputs = Buffer::reading(inputs)?;
+        self.shared(ops, &inputs)?;
+        each(members, |member| self.member_forward(ops, &inputs, member))?;
+        Ok(())
+    }
+
+    pub fn backward(&self, ops: &[Op], inputs: &Tensor, members: usize) -> Result<()> {
+        let inputs = Buffer::reading(inputs)?;
+        each(members, |member| self.member_backward(ops, &inputs, member))?;
+        Ok(())
+    }
+
+    pub fn step(
+        &self,
+        ops: &[Op],
+        inputs: &Tensor,
+        members: usize,
+        work: &impl MemberWork<T>,
+    ) -> Result<Vec<f64>> {
+        let inputs = Buffer::reading(inputs)?;
+        self.shared(ops, &inputs)?;
+        let last = self.runner.last;
+        let Some(gradient) = self.runner.gradient(last) else {
+            return Err(Error::other("the plan was compiled without gradients"));
+        };
+        each(members, |member| {
+            self.member_forward(ops, &inputs, member)?;
+            // SAFETY: this task alone works on this member
+            let (y, gy) = unsafe {
+                let gy = gradient.of_mut(member);
+                (
+                    self.value(&inputs, last, member),
+                    &mut gy[..self.runner.sizes[last]],
+                )
+            };
+            let loss = work.loss(member, y, gy)?;
+            self.member_backward(ops, &inputs, member)?;
+            work.update(member, loss)?;
+            Ok(loss)
+        })
+    }
+
+    fn shared(&self, ops: &[Op], inputs: &Buffer<T>) -> Result<()> {
+        let ops = ops.iter().enumerate();
+        ops.filter(|(_, op)| self.runner.shared(op.y))
+            .try_for_each(|(i, op)| self.op_forward(i, op, inputs, 0))
+    }
+
+    fn member_forward(&self, ops: &[Op], inputs: &Buffer<T>, member: usize) -> Result<()> {
+        let ops = ops.iter().enumerate();
+        ops.filter(|(_, op)| !self.runner.shared(op.y))
+            .try_for_each(|(i, op)| self.op_forward(i, op, inputs, member))
+    }
+
+    /// Whether parameters act on the way to an activation.
+    pub(super) fn trained(&self, slot: usize) -> bool {
+        self.runner.trained[slot]
+    }
+
+    /// An activation; the first one, and what is it in another shape, are read from the inputs.
+    ///
+    /// # Safety
+    /// Nobody writes it meanwhile.
+    pub(super) unsafe fn value(&self, inputs: &Buffer<T>, slot: usize, member: usize) -> &[T] {
+        // SAFETY: as the caller promises
+        unsafe {
+            match &self.runner.values[slot] {
+                Some(value) => value.of(member),
+                None => inputs.of(0),
+            }
+        }
+    }
+
+    pub(super) fn pass<'b>(
+        &'b self,
+        kind: &'b OpKind,
+        inputs: &'b Buffer<T>,
+        member: usize,
+    ) -> Option<(&'b dyn Layer, Pass<'b, T>)> {
+        let OpKind::Layer {
+            layer,
+            params,
+            x,
+            input,
+            output,
+        } = kind
+        else {
+            return None;
+        };
+        let batch = inputs.tensor().dims()[1];
+        let params = Weights {
+            buffers: &self.params[params.clone()],
+            multipliers: &self.multipliers[params.clone()],
+            member,
+        };
+        // SAFETY: only operations write activations, and one member's run one after the other
+        let x = unsafe { self.value(inputs, *x, member) };
+        let pass = Pass {
+            batch,
+            input,
+            output,
+            params,
+            x,
+        };
+        Some((&**layer, pass))
+    }
+
+    fn op_forward(&self, i: usize, op: &Op, inputs: &Buffer<T>, member: usize) -> Result<()> {
+        let Some(y) = &self.runner.values[op.y] else {
+            return Ok(());
+        };
+        // SAFETY: this task alone writes this member's activation, which the operation does not read
+        let y = unsafe { y.of_mut(member) };
+        match &op.kind {
+            OpKind::Layer { layer, .. } if layer.is_reshape() => Ok(()),
+            OpKind::Join {
+                skip,
+                branch,
+                multiplier,
+            } => {
+                // SAFETY: as above
+                let (skip, branch) = unsafe {
+                    (
+                        self.value(inputs, *skip, member),
+                        self.value(inputs, *branch, member),
+                    )
+                };
+                add_scaled(y, skip, branch, *multiplier);
+                Ok(())
+            }
+            kind => match self.pass(kind, inputs, member) {
+                // SAFETY: as above
+                Some((layer, pass)) => unsafe {
+                    let saved = self.runner.saved[i].as_ref().map(|s| s.of_mut(member));
+                    T::passes(layer).forward(pass, y, saved.unwrap_or_default())
+                },
+                None => Ok(()),
+            },
+        }
+        .map_err(|e| e.at(&op.path))
+    }
+
+    fn member_backward(&self, ops: &[Op], inputs: &Buffer<T>, member: usize) -> Result<()> {
+        let runner = self.runner;
+        crate::tensor::scratch::with(runner.place.len(), |written: &mut [u8]| {
+            written.fill(0);
+            written[runner.last] = 1;
+            for (i, op) in ops.iter().enumerate().rev() {
+                let Some(gy) = runner.gradient(op.y) else {
+                    continue;
+                };
+                if written[op.y] == 0 {
+                    return Err(Error::other("an activation received no gradient").at(&op.path));
+                }
+                // SAFETY: this task alone uses this member's gradients, and places do not overlap
+                let gy = unsafe { &gy.of(member)[..runner.sizes[op.y]] };
+                self.op_backward(i, op, inputs, member, gy, written)
+                    .map_err(|e| e.at(&op.path))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn op_backward(
+        &self,
+        i: usize,
+        op: &Op,
+        inputs: &Buffer<T>,
+        member: usize,
+        gy: &[T],
+        written: &mut [u8],
+    ) -> Result<()> {
+        match &op.kind {
+            OpKind::Layer { layer, x, .. } if layer.is_reshape() => {
+                self.receive(written, *x, member, |gx| {
+                    copy_scaled(gx, gy, 1.0);
+                    Ok(())
+                })
+            }
+            OpKind::Join {
+                skip,
+                branch,
+                multiplier,
+            } => [(*skip, 1.0), (*branch, *multiplier)]
+                .into_iter()
+                .try_for_each(|(x, factor)| {
+                    self.receive(written, x, member, |gx| {
+                        copy_scaled(gx, gy, factor);
+                        Ok(())
+                    })
+                }),
+            OpKind::Layer { params, x, .. } => {
+                let Some((layer, pass)) = self.pass(&op.kind, inputs, member) else {
+                    return Ok(());
+                };
+                // SAFETY: nobody writes activations during the backward pass
+                let was = unsafe {
+                    Forward {
+                        y: self.value(inputs, op.y, member),
+                        saved: self.runner.saved[i]
+                            .as_ref()
+                            .map(|s| s.of(member))
+                            .unwrap_or_default(),
+                    }
+                };
+                // SAFETY: this task alone uses this member's gradients
+                let grads = unsafe { Parts::new(&self.grads[params.clone()], member) };
+                let passes = T::passes(layer);
+                if self.runner.gradient(*x).is_none() {
+                    return passes.backward(pass, was, gy, grads, None);
+                }
+                self.receive(written, *x, member, |gx| {
+                    passes.backward(pass, was, gy, grads, Some(gx))
+                })
+            }
+        }
+    }
+
+    /// Lets `fill` write the gradient of an activation, or add to what another consumer has written.
+    fn receive(
+        &self,
+        written: &mut [u8],
+        slot: usize,
+        member: usize,
+        fill: impl FnOnce(&mut [T]) -> Result<()>,
+    ) -> Result<()> {
+        let Some(gradient) = self.runner.gradient(slot) else {
+            return Ok(());
+        };
+        let size = self.runner.sizes[slot];
+        // SAFETY: this task alone uses this member's gradients
+        let gradient = unsafe { &mut gradient.of_mut(member)[..size] };
+        if std::mem::replace(&mut written[slot], 1) == 0 {
+            return fill(gradient);
+        }
+        let Some(spare) = &self.runner.spare else {
+            return Err(Error::other("no spare buffer for a second consumer"));
+        };
+        // SAFETY: as above
+        let spare = unsafe { &mut spare.of_mut(member)[..size] };
+        fill(spare)?;
+        accumulate(gradient, spare, 1.0);
+        Ok(())
+    }
+}
