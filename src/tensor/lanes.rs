@@ -73,7 +73,7 @@ pub fn sums<T: Elem, M: Elem, const ROWS: usize, const SUMS: usize>(
                 }
                 let terms = terms(row);
                 for k in 0..SUMS {
-                    lanes[k][j] = lanes[k][j] + terms[k];
+                    lanes[k][j] += terms[k];
                 }
             }
         }
@@ -85,14 +85,14 @@ pub fn sums<T: Elem, M: Elem, const ROWS: usize, const SUMS: usize>(
             );
         }
     }
-    for i in whole..n {
-        let mut row = [rows[0][i]; ROWS];
+    for (i, &first) in rows[0].iter().enumerate().skip(whole) {
+        let mut row = [first; ROWS];
         for r in 1..ROWS {
             row[r] = rows[r][i];
         }
         let terms = terms(row);
         for k in 0..SUMS {
-            totals[k] = totals[k] + terms[k];
+            totals[k] += terms[k];
         }
     }
     totals

@@ -1,6 +1,11 @@
 //! Work on slices in parts with fixed borders: threads decide who runs a part, never where it ends.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
+
+use super::elem::Elem;
+use super::scratch;
 
 /// Work on fewer numbers than this runs on the calling thread.
 pub const PARALLEL: usize = 1 << 16;
@@ -48,7 +53,7 @@ pub fn sum_of_parts<T: Send>(
     n: usize,
     size: usize,
     y: Option<&mut [T]>,
-    part: impl Fn(std::ops::Range<usize>, Option<&mut [T]>) -> f64 + Sync,
+    part: impl Fn(Range<usize>, Option<&mut [T]>) -> f64 + Sync,
 ) -> f64 {
     let size = size.max(1);
     let range = |i: usize| i * size..((i + 1) * size).min(n);
@@ -68,5 +73,76 @@ pub fn sum_of_parts<T: Send>(
             parts.map(|(i, y)| part(range(i), Some(y))).sum()
         }
         None => (0..n.div_ceil(size)).map(|i| part(range(i), None)).sum(),
+    }
+}
+
+/// Runs `work(rows, part of y, sums)` on blocks of the rows of `y [rows, width]`, which may be
+/// missing, in parallel if there is much of it; every block has `count` sums of its own that start
+/// at 0. Then hands the sums of every block, in order, to `add`.
+pub fn sum_of_blocks<T: Elem>(
+    (rows, width): (usize, usize),
+    y: Option<&mut [T]>,
+    count: usize,
+    work: impl Fn(Range<usize>, Option<&mut [T]>, &mut [T]) + Sync,
+    mut add: impl FnMut(&[T]),
+) {
+    if rows == 0 || width == 0 || count == 0 {
+        return;
+    }
+    // sums are to be few in comparison with what is summed
+    let size = (CHUNK / width).max(16);
+    let blocks = Blocks {
+        rows,
+        size,
+        width,
+        count,
+        parallel: rows * width >= PARALLEL,
+        work: &work,
+    };
+    scratch::with(rows.div_ceil(size) * count, |sums: &mut [T]| {
+        sums.fill(T::zero());
+        blocks.run(0, y, sums);
+        sums.chunks_exact(count).for_each(&mut add);
+    });
+}
+
+/// What all blocks of rows have in common.
+struct Blocks<'a, W> {
+    rows: usize,
+    size: usize,
+    width: usize,
+    count: usize,
+    parallel: bool,
+    work: &'a W,
+}
+
+impl<W> Blocks<'_, W> {
+    /// Runs the blocks from `first` on that `sums` belong to.
+    fn run<T: Elem>(&self, first: usize, y: Option<&mut [T]>, sums: &mut [T])
+    where
+        W: Fn(Range<usize>, Option<&mut [T]>, &mut [T]) + Sync,
+    {
+        let count = sums.len() / self.count;
+        let start = first * self.size;
+        if count < 2 {
+            let end = (start + self.size).min(self.rows);
+            return (self.work)(start..end, y, sums);
+        }
+        let (left_sums, right_sums) = sums.split_at_mut(count / 2 * self.count);
+        let (left, right) = match y {
+            Some(y) => {
+                let (left, right) = y.split_at_mut(count / 2 * self.size * self.width);
+                (Some(left), Some(right))
+            }
+            None => (None, None),
+        };
+        let left = || self.run(first, left, left_sums);
+        let right = || self.run(first + count / 2, right, right_sums);
+        if self.parallel {
+            rayon::join(left, right);
+        } else {
+            left();
+            right();
+        }
     }
 }
