@@ -146,9 +146,9 @@ impl Goal {
     pub fn loss<T: Elem>(&self, outputs: &[T], gradient: Option<&mut [T]>) -> f64 {
         match &self.targets {
             Checked::Classes(classes) => {
-                loss::cross_entropy(outputs, self.width, classes, gradient)
+                loss::cross_entropy::forward(outputs, self.width, classes, gradient)
             }
-            Checked::Values(values) => loss::mse(outputs, self.width, values, gradient),
+            Checked::Values(values) => loss::mse::forward(outputs, values, gradient),
         }
     }
 }
@@ -157,9 +157,9 @@ impl<T: Elem> Curvature<T> for Goal {
     fn apply(&self, outputs: &[T], tangent: &[T], gradient_tangent: &mut [T]) {
         match &self.targets {
             Checked::Classes(_) => {
-                loss::cross_entropy_tangent(outputs, self.width, tangent, gradient_tangent);
+                loss::cross_entropy::tangent(outputs, tangent, self.width, gradient_tangent);
             }
-            Checked::Values(_) => loss::mse_tangent(tangent, gradient_tangent),
+            Checked::Values(_) => loss::mse::tangent(tangent, gradient_tangent),
         }
     }
 }

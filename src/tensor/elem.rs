@@ -18,9 +18,11 @@ pub trait Elem: WithDType + Real + Vector + std::iter::Sum {
 }
 
 impl Elem for f32 {
+    #[inline(always)]
     fn of(x: f64) -> Self {
         x as f32
     }
+    #[inline(always)]
     fn f64(self) -> f64 {
         f64::from(self)
     }
@@ -30,9 +32,11 @@ impl Elem for f32 {
 }
 
 impl Elem for f64 {
+    #[inline(always)]
     fn of(x: f64) -> Self {
         x
     }
+    #[inline(always)]
     fn f64(self) -> f64 {
         self
     }

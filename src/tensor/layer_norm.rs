@@ -1,16 +1,36 @@
 //! Layer normalisation over the last axis of one member.
+//!
+//! Rows are worked on in blocks with fixed borders. Gradients of gain and bias are summed over rows
+//! in order within blocks and over blocks.
+
+mod tangents;
 
 use rayon::prelude::*;
 
 use super::elem::Elem;
+use super::lanes::sums;
 use super::linear::Scaled;
+use super::parallel::{CHUNK, PARALLEL, sum_of_blocks};
+use super::simd::simd;
+
+pub use tangents::{backward_tangent, tangent};
 
 /// Mean and reciprocal standard deviation (biased variance, as in PyTorch) of one row.
-fn moments<T: Elem>(row: &[T], eps: T) -> (T, T) {
+#[inline(always)]
+fn moments<T: Elem>(row: &[T], eps: T) -> [T; 2] {
     let n = T::of(row.len() as f64);
-    let mean = row.iter().copied().sum::<T>() / n;
-    let var = row.iter().map(|&x| (x - mean) * (x - mean)).sum::<T>() / n;
-    (mean, (var + eps).sqrt().recip())
+    let [sum] = sums(
+        [row],
+        #[inline(always)]
+        |[x]| [x],
+    );
+    let mean = sum / n;
+    let [squares] = sums(
+        [row],
+        #[inline(always)]
+        |[x]| [(x - mean) * (x - mean)],
+    );
+    [mean, (squares / n + eps).sqrt().recip()]
 }
 
 /// `y = gain · (x − mean) / √(var + eps) + bias` over rows of as many features as the gain has.
@@ -24,18 +44,42 @@ pub fn forward<T: Elem>(
     y: &mut [T],
     saved: &mut [T],
 ) {
-    let features = gain.value.len().max(1);
+    let f = gain.value.len().max(1);
+    let block = |((y, saved), x): ((&mut [T], &mut [T]), &[T])| {
+        simd(
+            #[inline(always)]
+            || normalise(x, gain, bias, T::of(eps), y, saved),
+        );
+    };
+    if y.len() < PARALLEL {
+        return block(((y, saved), x));
+    }
+    let rows = (CHUNK / f).max(1);
+    y.par_chunks_mut(rows * f)
+        .zip(saved.par_chunks_mut(2 * rows))
+        .zip(x.par_chunks(rows * f))
+        .for_each(block);
+}
+
+#[inline(always)]
+fn normalise<T: Elem>(
+    x: &[T],
+    gain: Scaled<'_, T>,
+    bias: Scaled<'_, T>,
+    eps: T,
+    y: &mut [T],
+    saved: &mut [T],
+) {
+    let f = gain.value.len().max(1);
     let (gain_scale, bias_scale) = (T::of(gain.multiplier), T::of(bias.multiplier));
-    y.par_chunks_mut(features)
-        .zip(x.par_chunks(features))
-        .zip(saved.par_chunks_mut(2))
-        .for_each(|((y, x), saved)| {
-            let (mean, scale) = moments(x, T::of(eps));
-            saved.copy_from_slice(&[mean, scale]);
-            for (((y, &x), &g), &b) in y.iter_mut().zip(x).zip(gain.value).zip(bias.value) {
-                *y = gain_scale * g * ((x - mean) * scale) + bias_scale * b;
-            }
-        });
+    let rows = y.chunks_exact_mut(f).zip(x.chunks_exact(f));
+    for ((y, x), saved) in rows.zip(saved.chunks_exact_mut(2)) {
+        let [mean, scale] = moments(x, eps);
+        saved.copy_from_slice(&[mean, scale]);
+        for (((y, &x), &g), &b) in y.iter_mut().zip(x).zip(gain.value).zip(bias.value) {
+            *y = gain_scale * g * ((x - mean) * scale) + bias_scale * b;
+        }
+    }
 }
 
 /// Where the backward pass of [`forward`] writes to.
@@ -49,6 +93,39 @@ pub struct Gradients<'a, T> {
     pub input: Option<&'a mut [T]>,
 }
 
+impl<T: Elem> Gradients<'_, T> {
+    /// Fills all gradients by blocks of rows: `block(rows, gradient of the input, of gain, of bias)`
+    /// adds to the latter two, which are then multiplied by `scales`.
+    fn fill(
+        self,
+        rows: usize,
+        [gain_scale, bias_scale]: [T; 2],
+        block: impl Fn(std::ops::Range<usize>, Option<&mut [T]>, &mut [T], &mut [T]) + Sync,
+    ) {
+        let f = self.gain.len();
+        self.gain.fill(T::zero());
+        self.bias.fill(T::zero());
+        sum_of_blocks(
+            (rows, f),
+            self.input,
+            2 * f,
+            |rows, input, sums| {
+                let (gain, bias) = sums.split_at_mut(f);
+                block(rows, input, gain, bias);
+            },
+            |sums| {
+                let (gain, bias) = sums.split_at(f);
+                for (to, sum) in self.gain.iter_mut().zip(gain) {
+                    *to += gain_scale * *sum;
+                }
+                for (to, sum) in self.bias.iter_mut().zip(bias) {
+                    *to += bias_scale * *sum;
+                }
+            },
+        );
+    }
+}
+
 /// The backward pass of [`forward`] from `gy`, the gradient of `y`.
 pub fn backward<T: Elem>(
     x: &[T],
@@ -58,139 +135,68 @@ pub fn backward<T: Elem>(
     gy: &[T],
     to: Gradients<'_, T>,
 ) {
-    let f = gain.value.len().max(1);
-    let (gain_scale, bias_scale) = (T::of(gain.multiplier), T::of(bias_scale));
-    to.gain.fill(T::of(0.0));
-    to.bias.fill(T::of(0.0));
-    let rows = x
-        .chunks_exact(f)
-        .zip(gy.chunks_exact(f))
-        .zip(saved.chunks_exact(2));
-    for ((x, gy), saved) in rows {
-        let (mean, scale) = (saved[0], saved[1]);
-        for (((gg, gb), &gy), &x) in to.gain.iter_mut().zip(to.bias.iter_mut()).zip(gy).zip(x) {
-            *gg += gain_scale * gy * ((x - mean) * scale);
-            *gb += bias_scale * gy;
-        }
+    let f = gain.value.len();
+    if f == 0 {
+        return;
     }
-    let Some(gx) = to.input else { return };
-    let n = T::of(f as f64);
-    gx.par_chunks_mut(f)
-        .zip(x.par_chunks(f))
-        .zip(gy.par_chunks(f))
-        .zip(saved.par_chunks(2))
-        .for_each(|(((out, x), gy), saved)| {
-            let (mean, scale) = (saved[0], saved[1]);
-            let mut sum = T::of(0.0);
-            let mut dot = T::of(0.0);
-            for ((&gy, &g), &x) in gy.iter().zip(gain.value).zip(x) {
-                let d = gy * g * gain_scale;
-                sum += d;
-                dot += d * ((x - mean) * scale);
-            }
-            for (((out, &gy), &g), &x) in out.iter_mut().zip(gy).zip(gain.value).zip(x) {
-                let d = gy * g * gain_scale;
-                *out = scale * (d - sum / n - (x - mean) * scale * (dot / n));
-            }
-        });
-}
-
-/// Sums over one row that the tangents need: of `ẋ` and of `x̂ ẋ`, divided by their number.
-fn means<T: Elem>(x: &[T], dx: &[T], (mean, scale): (T, T)) -> (T, T) {
-    let n = T::of(x.len() as f64);
-    let mut sums = (T::of(0.0), T::of(0.0));
-    for (&x, &dx) in x.iter().zip(dx) {
-        sums.0 += dx;
-        sums.1 += (x - mean) * scale * dx;
-    }
-    (sums.0 / n, sums.1 / n)
-}
-
-/// The tangent of the normalised row: `x̂' = r (ẋ − mean ẋ − x̂ mean(x̂ ẋ))`.
-fn normalised_tangent<T: Elem>(x: &[T], dx: &[T], saved: (T, T), to: &mut [T]) {
-    let (mean, scale) = saved;
-    let (m1, m2) = means(x, dx, saved);
-    for ((to, &x), &dx) in to.iter_mut().zip(x).zip(dx) {
-        *to = scale * (dx - m1 - (x - mean) * scale * m2);
-    }
-}
-
-/// The tangent of [`forward`] from the tangents of `x` (0 if `None`), gain and bias.
-pub fn tangent<T: Elem>(
-    (x, dx): (&[T], Option<&[T]>),
-    (gain, dgain): (Scaled<'_, T>, &[T]),
-    dbias: Scaled<'_, T>,
-    saved: &[T],
-    dy: &mut [T],
-) {
-    let f = gain.value.len().max(1);
-    let (gain_scale, bias_scale) = (T::of(gain.multiplier), T::of(dbias.multiplier));
-    for (row, dy) in dy.chunks_exact_mut(f).enumerate() {
-        let (mean, scale) = (saved[2 * row], saved[2 * row + 1]);
-        let x = &x[row * f..][..f];
-        match dx {
-            Some(dx) => normalised_tangent(x, &dx[row * f..][..f], (mean, scale), dy),
-            None => dy.fill(T::of(0.0)),
-        }
-        for (i, dy) in dy.iter_mut().enumerate() {
-            let normalised = (x[i] - mean) * scale;
-            *dy = gain_scale * (gain.value[i] * *dy + dgain[i] * normalised)
-                + bias_scale * dbias.value[i];
-        }
-    }
-}
-
-/// The tangent of [`backward`]: what it writes to is those of the gradients.
-pub fn backward_tangent<T: Elem>(
-    (x, dx): (&[T], Option<&[T]>),
-    (gain, dgain): (Scaled<'_, T>, &[T]),
-    bias_scale: f64,
-    saved: &[T],
-    (gy, dgy): (&[T], &[T]),
-    mut to: Gradients<'_, T>,
-) {
-    let f = gain.value.len().max(1);
-    let (gain_scale, bias_scale) = (T::of(gain.multiplier), T::of(bias_scale));
-    to.gain.fill(T::of(0.0));
-    to.bias.fill(T::of(0.0));
-    super::scratch::with(4 * f, |rows: &mut [T]| {
-        let (dnormalised, rows) = rows.split_at_mut(f);
-        let (normalised, rows) = rows.split_at_mut(f);
-        let (d, dd) = rows.split_at_mut(f);
-        let n = T::of(f as f64);
-        for row in 0..x.len() / f {
-            let here = row * f..(row + 1) * f;
-            let (mean, scale) = (saved[2 * row], saved[2 * row + 1]);
-            let (x, gy, dgy) = (&x[here.clone()], &gy[here.clone()], &dgy[here.clone()]);
-            // −ṙ / r = r mean(x̂ ẋ), with r the reciprocal standard deviation
-            let mut shrink = T::of(0.0);
-            match dx {
-                Some(dx) => {
-                    let dx = &dx[here.clone()];
-                    normalised_tangent(x, dx, (mean, scale), dnormalised);
-                    shrink = scale * means(x, dx, (mean, scale)).1;
+    let gain_scale = T::of(gain.multiplier);
+    let scales = [gain_scale, T::of(bias_scale)];
+    to.fill(x.len() / f, scales, |rows, gx, gg, gb| {
+        let saved = &saved[2 * rows.start..2 * rows.end];
+        let [x, gy] = [x, gy].map(|all| &all[rows.start * f..rows.end * f]);
+        simd(
+            #[inline(always)]
+            || {
+                parameter_gradients(x, saved, gy, gg, gb);
+                if let Some(gx) = gx {
+                    input_gradient(x, (gain.value, gain_scale), saved, gy, gx);
                 }
-                None => dnormalised.fill(T::of(0.0)),
-            }
-            let (mut m1, mut m2, mut dm1, mut dm2): (T, T, T, T) = Default::default();
-            for i in 0..f {
-                normalised[i] = (x[i] - mean) * scale;
-                d[i] = gain_scale * gy[i] * gain.value[i];
-                dd[i] = gain_scale * (dgy[i] * gain.value[i] + gy[i] * dgain[i]);
-                m1 += d[i];
-                m2 += d[i] * normalised[i];
-                dm1 += dd[i];
-                dm2 += dd[i] * normalised[i] + d[i] * dnormalised[i];
-                to.gain[i] += gain_scale * (dgy[i] * normalised[i] + gy[i] * dnormalised[i]);
-                to.bias[i] += bias_scale * dgy[i];
-            }
-            let (m1, m2, dm1, dm2): (T, T, T, T) = (m1 / n, m2 / n, dm1 / n, dm2 / n);
-            let Some(gx) = &mut to.input else { continue };
-            for (i, gx) in gx[here].iter_mut().enumerate() {
-                let flat = d[i] - m1 - normalised[i] * m2;
-                let bent = dd[i] - dm1 - dnormalised[i] * m2 - normalised[i] * dm2;
-                *gx = scale * (bent - shrink * flat);
-            }
-        }
+            },
+        );
     });
 }
+
+#[inline(always)]
+fn parameter_gradients<T: Elem>(x: &[T], saved: &[T], gy: &[T], gg: &mut [T], gb: &mut [T]) {
+    let f = gg.len();
+    let rows = x.chunks_exact(f).zip(gy.chunks_exact(f));
+    for ((x, gy), saved) in rows.zip(saved.chunks_exact(2)) {
+        let (mean, scale) = (saved[0], saved[1]);
+        for (((gg, gb), &gy), &x) in gg.iter_mut().zip(gb.iter_mut()).zip(gy).zip(x) {
+            *gg += gy * ((x - mean) * scale);
+            *gb += gy;
+        }
+    }
+}
+
+#[inline(always)]
+fn input_gradient<T: Elem>(
+    x: &[T],
+    (gain, gain_scale): (&[T], T),
+    saved: &[T],
+    gy: &[T],
+    gx: &mut [T],
+) {
+    let f = gain.len();
+    let n = T::of(f as f64);
+    let rows = gx.chunks_exact_mut(f).zip(x.chunks_exact(f));
+    for (((gx, x), gy), saved) in rows.zip(gy.chunks_exact(f)).zip(saved.chunks_exact(2)) {
+        let (mean, scale) = (saved[0], saved[1]);
+        let [sum, dot] = sums(
+            [x, gy, gain],
+            #[inline(always)]
+            |[x, gy, g]| {
+                let d = gy * g;
+                [d, d * ((x - mean) * scale)]
+            },
+        );
+        let (m1, m2) = (sum / n, dot / n);
+        let factor = gain_scale * scale;
+        for (((gx, &gy), &g), &x) in gx.iter_mut().zip(gy).zip(gain).zip(x) {
+            *gx = factor * (gy * g - m1 - (x - mean) * scale * m2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ pub mod elementwise;
 pub mod embedding;
 pub mod gram;
 pub mod group_norm;
+pub mod lanes;
 pub mod layer_norm;
 pub mod linear;
 pub mod loss;
