@@ -16,7 +16,7 @@
 //! | [`model`] | a network with parameters: initial values, prediction, explanation |
 //! | [`optim`] | optimizers and schedules |
 //! | [`data`] | streams |
-//! | [`metrics`] | losses, agreement, bias and variance, statistics |
+//! | [`metrics`] | losses, agreement, bias and variance, curvature, kernels, statistics |
 //! | [`train`] | trainer, probes, record |
 //! | [`mod@bench`] | measuring speed and comparing it |
 //! | [`plot`] | figures |
@@ -27,11 +27,27 @@
 //! stands before `train` because probes are metrics taken during training.
 //!
 //! # Decisions
-//! **Layers own their backward pass.** A network is compiled into a [`nn::Plan`]: operations in
-//! order over buffers made once, each with a hand-written gradient, instead of candle's autograd.
-//! Several of candle's fused operations pass no gradient and say nothing, its backward costs three to
-//! six forwards, and probes want activations and output gradients by path. Candle holds the tensors,
-//! devices and files, and its autograd is a reference in the tests, beside PyTorch and differences.
+//! **Layers own their passes.** A network is compiled into a [`nn::Plan`]: operations in order over
+//! buffers made once, each with a hand-written forward, backward and tangent pass ([`nn::Passes`]),
+//! instead of candle's autograd. Several of candle's fused operations pass no gradient and say
+//! nothing, its backward costs three to six forwards, every step allocates every activation anew, and
+//! kernels of width need the inputs and output gradients of each layer by path. Candle holds the
+//! tensors, devices and files; its autograd is a reference in the tests, beside PyTorch and
+//! differences.
+//!
+//! **Passes are over one member.** A CPU pass gets slices of one member, and members run at the same
+//! time, each from its first operation to its update, so that its numbers stay in the caches; an
+//! operation splits further only where threads are idle. A second device would give a layer passes
+//! over all members at once beside [`nn::Passes`]; network, plan, losses and optimizers' tables stay.
+//!
+//! **Products are our own** ([`tensor::matmul`]): about as fast as the `gemm` crate on large matrices and
+//! faster where an operand is read transposed, and its tiles serve convolution and attention, which
+//! read their operands where they are. A shared input needs no "wide" product over members, since it
+//! is read in place too.
+//!
+//! **Second derivatives are tangents of the two passes** (forward over reverse): a Hessian–vector
+//! product is exact up to rounding, in f32 as in f64. Neural tangent kernels are contracted layer by
+//! layer ([`nn::Passes::gram`]).
 //!
 //! **Work is split by shape.** A task's borders depend on one member's shapes alone, and sums run in
 //! a fixed order, so numbers depend neither on threads nor on the other members of an ensemble.

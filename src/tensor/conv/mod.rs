@@ -2,13 +2,13 @@
 //!
 //! As in every deep-learning library it is a cross-correlation. Filters have the layout
 //! `[kernel height, kernel width, inputs / groups, outputs]` (as in JAX and TensorFlow): seen as a
-//! matrix, that is `[fan_in, fan_out]`. PyTorch's `[outputs, inputs / groups, height, width]` is its
-//! `permute(3, 2, 0, 1)`.
+//! matrix, that is `[fan_in, fan_out]`. PyTorch's `[outputs, inputs / groups, height, width]` is
+//! this layout's `permute(3, 2, 0, 1)`.
 //!
 //! No matrix of patches is made. There are two ways, chosen by shapes alone:
-//! - [`pixels`]: vectors lie along the pixels of an image's row. Each image is copied with its
+//! - `pixels`: vectors lie along the pixels of an image's row. Each image is copied with its
 //!   borders, so that every tap of the filter reads whole vectors, for every stride.
-//! - [`lanes`]: vectors lie along the images of the batch. Images are transposed before and after,
+//! - `lanes`: vectors lie along the images of the batch. Images are transposed before and after,
 //!   which small images with many channels repay: borders cost nothing, since taps that fall outside
 //!   are left out, and neither do strides.
 
