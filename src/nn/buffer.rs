@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tensor::elem::{Elem, read, write};
 
 /// The numbers of a tensor `[members or 1, …]` on the CPU, reachable member by member. Passes over
@@ -82,48 +82,5 @@ impl<T: Elem> Buffer<T> {
     pub unsafe fn of_mut<'a>(&self, member: usize) -> &'a mut [T] {
         // SAFETY: as above
         unsafe { std::slice::from_raw_parts_mut(self.start(member), self.per_member) }
-    }
-}
-
-/// One member's part of several tensors, to be written: gradients of a layer's parameters, or an
-/// optimizer's state.
-#[derive(Debug)]
-pub struct Parts<'a, T> {
-    buffers: &'a [Buffer<T>],
-    member: usize,
-}
-
-impl<'a, T: Elem> Parts<'a, T> {
-    /// A member's part of `buffers`.
-    ///
-    /// # Safety
-    /// There is such a member, and nobody else uses its numbers while the parts are used.
-    pub unsafe fn new(buffers: &'a [Buffer<T>], member: usize) -> Self {
-        Self { buffers, member }
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.buffers.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.buffers.is_empty()
-    }
-
-    /// The first `N` of them.
-    ///
-    /// # Errors
-    /// If there are fewer.
-    pub fn take<const N: usize>(self) -> Result<[&'a mut [T]; N]> {
-        let Some(buffers) = self.buffers.first_chunk::<N>() else {
-            let found = self.buffers.len();
-            return Err(Error::other(format!(
-                "{N} tensors were asked for, there are {found}"
-            )));
-        };
-        // SAFETY: as `new` was promised, and `self` is used up
-        Ok(buffers.each_ref().map(|b| unsafe { b.of_mut(self.member) }))
     }
 }

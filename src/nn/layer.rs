@@ -5,8 +5,9 @@ use std::fmt::Debug;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{Buffer, Parts};
+use super::buffer::Buffer;
 use super::param::{ParamKind, ParamSpec};
+use super::parts::Parts;
 use crate::error::Result;
 use crate::tensor::elem::{Elem, read};
 use crate::tensor::gram::add_gram;

@@ -41,6 +41,10 @@ impl Optimizer for Adam {
         &self.lr
     }
 
+    fn elementwise(&self) -> bool {
+        true
+    }
+
     fn states(&self) -> &'static [&'static str] {
         &["exp_avg", "exp_avg_sq"]
     }

@@ -29,7 +29,7 @@ pub struct Update<'a, T> {
     pub grad: &'a [T],
     /// Its state, one slice of the same size for each of [`Optimizer::states`].
     pub state: Parts<'a, T>,
-    /// Its shape, without the member axis.
+    /// The whole parameter's shape, without the member axis.
     pub shape: &'a [usize],
     /// Its scales.
     pub scales: &'a Scales,
@@ -43,7 +43,8 @@ pub struct Update<'a, T> {
 
 /// An update rule in one element type.
 pub trait Rule<T> {
-    /// Updates one member's part of a parameter and its state in place.
+    /// Updates one member's part of a parameter and its state in place; of an
+    /// [elementwise](Optimizer::elementwise) optimizer's parameters, any entries.
     ///
     /// # Errors
     /// If there is less state than [`Optimizer::states`] says.
@@ -133,6 +134,10 @@ pub trait Optimizer: Debug + Send + Sync + Rule<f32> + Rule<f64> {
 
     /// Learning rate before schedule and parametrization.
     fn lr(&self) -> &PerMember;
+
+    /// Whether an entry's update depends on its own gradient and state alone, so that a parameter may be
+    /// updated in parts.
+    fn elementwise(&self) -> bool;
 
     /// Names of the state tensors that each parameter has, for instance `momentum`.
     fn states(&self) -> &'static [&'static str];

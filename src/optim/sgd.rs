@@ -36,6 +36,10 @@ impl Optimizer for Sgd {
         &self.lr
     }
 
+    fn elementwise(&self) -> bool {
+        true
+    }
+
     fn states(&self) -> &'static [&'static str] {
         if self.momentum.values().iter().all(|&m| m == 0.0) {
             &[]

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::elem::Elem;
-use super::matmul::{Into, Matrix, matmul_into};
+use super::matmul::{Into, Matrix, matmul_into, matmul_parts};
 use super::parallel::CHUNK;
 
 /// Sizes of a linear layer's work.
@@ -83,6 +83,24 @@ pub fn weight_gradient<T: Elem>(
         T::of(multiplier),
         Matrix::row_major(x, s.inputs).transposed(),
         Matrix::row_major(gy, s.outputs),
+    );
+}
+
+/// The gradient of the weight in parts, kept nowhere: calls `then(start, numbers)` with the numbers from
+/// entry `start` on, for every part of it, from several threads at the same time.
+pub fn weight_gradient_parts<T: Elem>(
+    s: Sizes,
+    x: &[T],
+    gy: &[T],
+    multiplier: f64,
+    then: &(impl Fn(usize, &[T]) + Sync),
+) {
+    matmul_parts(
+        (s.inputs, s.outputs, s.rows),
+        T::of(multiplier),
+        Matrix::row_major(x, s.inputs).transposed(),
+        Matrix::row_major(gy, s.outputs),
+        &|first, rows: &[T]| then(first * s.outputs, rows),
     );
 }
 

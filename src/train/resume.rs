@@ -1,5 +1,6 @@
 //! When a trainer writes its checkpoints, and how it goes on from one.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use super::checkpoint::{self, CheckpointSettings, Checkpoints, Loaded, Plain};
@@ -66,7 +67,12 @@ impl Trainer {
             self.step = loaded.plain.step;
             self.probed = loaded.plain.probed;
             self.active = loaded.plain.active;
-            self.received = loaded.plain.received;
+            self.received = loaded
+                .plain
+                .received
+                .into_iter()
+                .map(AtomicBool::new)
+                .collect();
             self.last_loss = loaded.last_loss;
             self.record.series = loaded.series;
             self.record.predictions = loaded.predictions;
@@ -91,9 +97,10 @@ impl Trainer {
         if !now && own.last.elapsed() < own.settings.every {
             return Ok(());
         }
+        let received: Vec<bool> = self.received.iter().map(|r| r.load(Relaxed)).collect();
         let plain = Plain::new(&own.fingerprint, self.step, self.probed).with(
             &self.active,
-            &self.received,
+            &received,
             self.record.length(),
         );
         let path = own.settings.path.clone();

@@ -1,5 +1,7 @@
 //! What a training step does with one member beside the two passes: loss, clipping, update.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use candle_core::Tensor;
 
 use super::clip::Clip;
@@ -23,6 +25,8 @@ pub struct StepSettings<'a> {
     pub factor: f64,
     /// Number of this update, from 1.
     pub step: u64,
+    /// For each parameter, whether any gradient was other than 0 so far.
+    pub received: &'a [AtomicBool],
 }
 
 /// One step of a trainer, with the numbers it works on.
@@ -57,36 +61,61 @@ impl<T: Optimized> MemberWork<T> for StepWork<'_, T> {
         Ok(self.settings.goal.loss(outputs, Some(gradient)))
     }
 
+    fn during_backward(&self, member: usize, loss: f64) -> bool {
+        let s = &self.settings;
+        self.goes_on(member, loss) && s.clip == Clip::None && s.optimizer.elementwise()
+    }
+
+    fn update_part(&self, member: usize, i: usize, start: usize, gradient: &[T]) -> Result<()> {
+        let s = &self.settings;
+        self.receive(i, gradient);
+        let part = start..start + gradient.len();
+        // SAFETY: the passes over this member no longer need these entries, and nobody else updates them
+        let (param, state) = unsafe {
+            (
+                &mut self.values[i].of_mut(member)[part.clone()],
+                Parts::new(&self.states[i], member).narrow(part),
+            )
+        };
+        T::rule(s.optimizer).update(Update {
+            param,
+            grad: gradient,
+            state,
+            shape: &s.params[i].info.shape,
+            scales: &s.scales[i],
+            factor: s.factor,
+            member,
+            step: s.step,
+        })
+    }
+
     fn update(&self, member: usize, loss: f64) -> Result<()> {
         let s = &self.settings;
-        if !s.active[member] || !loss.is_finite() {
+        if !self.goes_on(member, loss) {
             return Ok(());
         }
         // SAFETY: the step calls this once per member, when its gradients are done
         unsafe { s.clip.apply_member(&self.grads, member) };
-        let rule = T::rule(s.optimizer);
         for (i, param) in s.params.iter().enumerate() {
-            // SAFETY: as above; the passes over this member are over
-            let (value, grad, state) = unsafe {
-                let state = Parts::new(&self.states[i], member);
-                (
-                    self.values[i].of_mut(member),
-                    self.grads[i].of(member),
-                    state,
-                )
-            };
-            let update = Update {
-                param: value,
-                grad,
-                state,
-                shape: &param.info.shape,
-                scales: &s.scales[i],
-                factor: s.factor,
-                member,
-                step: s.step,
-            };
-            rule.update(update).map_err(|e| e.at(&param.info.path))?;
+            // SAFETY: as above
+            let gradient = unsafe { self.grads[i].of(member) };
+            self.update_part(member, i, 0, gradient)
+                .map_err(|e| e.at(&param.info.path))?;
         }
         Ok(())
+    }
+}
+
+impl<T: Optimized> StepWork<'_, T> {
+    /// Whether the member is trained further.
+    fn goes_on(&self, member: usize, loss: f64) -> bool {
+        self.settings.active[member] && loss.is_finite()
+    }
+
+    fn receive(&self, i: usize, gradient: &[T]) {
+        let received = &self.settings.received[i];
+        if !received.load(Relaxed) && gradient.iter().any(|g| !g.is_zero()) {
+            received.store(true, Relaxed);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The trainer: model, optimizer and stream, which takes steps.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
@@ -22,7 +23,6 @@ use crate::model::{Model, SharedModel};
 use crate::nn::{Gradients, Plan};
 use crate::optim::Optimizer;
 use crate::parametrization::Scales;
-use crate::tensor::elementwise::squared_norms;
 use crate::tensor::rng::Key;
 
 /// Updates after which a parameter that never had a gradient is named. More than one, because a
@@ -38,9 +38,10 @@ pub struct Trainer {
     pub(super) loss: Loss,
     pub(super) scales: Vec<Scales>,
     pub(super) plan: Plan,
+    /// Room for gradients. What is updated during the backward pass is not written here.
     pub(super) grads: Vec<Tensor>,
     pub(super) states: Vec<Vec<Tensor>>,
-    pub(super) received: Vec<bool>,
+    pub(super) received: Vec<AtomicBool>,
     pub(super) step: u64,
     pub(super) last_loss: Vec<Option<f64>>,
     pub(super) active: Vec<bool>,
@@ -139,7 +140,7 @@ impl Trainer {
             plan,
             grads,
             states,
-            received: vec![false; params],
+            received: (0..params).map(|_| AtomicBool::new(false)).collect(),
             step: 0,
             last_loss: vec![None; members],
             active: vec![true; members],
@@ -195,17 +196,12 @@ impl Trainer {
         &self.active
     }
 
-    /// Gradients of the last step, `[members, …]` each, in the order of the parameters.
-    pub fn grads(&self) -> &[Tensor] {
-        &self.grads
-    }
-
     /// Paths of the parameters that have received no gradient other than 0 so far.
     pub fn without_gradient(&self) -> Vec<String> {
         let model = read(&self.model);
         let missing = model.params().iter().zip(&self.received);
         missing
-            .filter(|(_, received)| !**received)
+            .filter(|(_, received)| !received.load(Relaxed))
             .map(|(p, _)| p.info.path.clone())
             .collect()
     }
@@ -384,6 +380,7 @@ impl Trainer {
             active: &self.active,
             factor,
             step: self.step + 1,
+            received: &self.received,
         };
         let (plan, values, grads) = (&self.plan, model.values(), &self.grads);
         let noise = |&seed: &u64| Key::new(seed).label("noise").fold(self.step);
@@ -398,11 +395,6 @@ impl Trainer {
                 plan.step(&values, &inputs, grads, &work)?
             }
         };
-        if self.step < GRADIENT_CHECK {
-            for (grad, received) in self.grads.iter().zip(&mut self.received) {
-                *received |= squared_norms(grad)?.iter().any(|&norm| norm != 0.0);
-            }
-        }
         Ok(losses)
     }
 

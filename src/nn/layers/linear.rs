@@ -95,6 +95,7 @@ impl<T: Elem> Passes<T> for Linear {
     ) -> Result<()> {
         let s = self.sizes(&at);
         let weight = scaled(&at.params, 0);
+        let update = grads.claim(0);
         let gw = if self.bias {
             let [gw, gb] = grads.take()?;
             linear::bias_gradient(s, gy, at.params.multiplier(1), gb);
@@ -103,9 +104,16 @@ impl<T: Elem> Passes<T> for Linear {
             let [gw] = grads.take()?;
             gw
         };
-        linear::weight_gradient(s, at.x, gy, weight.multiplier, gw, false);
         if let Some(gx) = gx {
             linear::input_gradient(s, gy, weight, gx, false);
+        }
+        // last, since the weight may move
+        match update {
+            Some(update) => {
+                let then = |start, part: &[T]| update.apply(start, part);
+                linear::weight_gradient_parts(s, at.x, gy, weight.multiplier, &then);
+            }
+            None => linear::weight_gradient(s, at.x, gy, weight.multiplier, gw, false),
         }
         Ok(())
     }

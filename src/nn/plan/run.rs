@@ -1,5 +1,7 @@
 //! Passes over members.
 
+use std::sync::OnceLock;
+
 use candle_core::Tensor;
 use rayon::prelude::*;
 
@@ -7,8 +9,9 @@ use super::build::{Built, Gradients};
 use super::tangent::TangentBuffers;
 use super::{Op, OpKind, other_params};
 use crate::error::{Error, Result};
-use crate::nn::buffer::{Buffer, Parts};
+use crate::nn::buffer::Buffer;
 use crate::nn::layer::{Forward, Layer, LayerElem, Param, Pass, Weights};
+use crate::nn::parts::{Parts, Updates};
 use crate::tensor::elementwise::{accumulate, add_scaled, copy_scaled};
 use crate::tensor::rng::Key;
 
@@ -20,7 +23,19 @@ pub trait MemberWork<T>: Sync {
     /// If outputs and labels do not fit.
     fn loss(&self, member: usize, outputs: &[T], gradient: &mut [T]) -> Result<f64>;
 
-    /// Called when the member's gradients are there.
+    /// Whether the member's parameters are updated by [`MemberWork::update_part`] during the backward
+    /// pass, rather than by [`MemberWork::update`] after it. A gradient then need not be kept, and is
+    /// used while it is in the caches.
+    fn during_backward(&self, member: usize, loss: f64) -> bool;
+
+    /// Updates the entries of a parameter from `start` on by that part of its gradient. Parts of a
+    /// parameter do not overlap and may be updated at the same time.
+    ///
+    /// # Errors
+    /// If an update fails.
+    fn update_part(&self, member: usize, param: usize, start: usize, gradient: &[T]) -> Result<()>;
+
+    /// Updates the parameters when all of the member's gradients are there.
     ///
     /// # Errors
     /// If an update fails.
@@ -146,7 +161,9 @@ impl<T: LayerElem> Bound<'_, T> {
 
     pub fn backward(&self, ops: &[Op], inputs: &Tensor, members: usize) -> Result<()> {
         let inputs = Buffer::reading(inputs)?;
-        each(members, |member| self.member_backward(ops, &inputs, member))?;
+        each(members, |member| {
+            self.member_backward(ops, &inputs, member, None)
+        })?;
         Ok(())
     }
 
@@ -174,8 +191,12 @@ impl<T: LayerElem> Bound<'_, T> {
                 )
             };
             let loss = work.loss(member, y, gy)?;
-            self.member_backward(ops, &inputs, member)?;
-            work.update(member, loss)?;
+            if work.during_backward(member, loss) {
+                self.member_backward(ops, &inputs, member, Some(work))?;
+            } else {
+                self.member_backward(ops, &inputs, member, None)?;
+                work.update(member, loss)?;
+            }
             Ok(loss)
         })
     }
@@ -282,7 +303,14 @@ impl<T: LayerElem> Bound<'_, T> {
         .map_err(|e| e.at(&op.path))
     }
 
-    fn member_backward(&self, ops: &[Op], inputs: &Buffer<T>, member: usize) -> Result<()> {
+    /// With `work`, parameters are updated as soon as their gradients are there.
+    fn member_backward(
+        &self,
+        ops: &[Op],
+        inputs: &Buffer<T>,
+        member: usize,
+        work: Option<&dyn MemberWork<T>>,
+    ) -> Result<()> {
         let runner = self.runner;
         crate::tensor::scratch::with(runner.place.len(), |written: &mut [u8]| {
             written.fill(0);
@@ -296,21 +324,54 @@ impl<T: LayerElem> Bound<'_, T> {
                 }
                 // SAFETY: this task alone uses this member's gradients, and places do not overlap
                 let gy = unsafe { &gy.of(member)[..runner.sizes[op.y]] };
-                self.op_backward(i, op, inputs, member, gy, written)
-                    .map_err(|e| e.at(&op.path))?;
+                let at = (i, op, inputs, member);
+                match work {
+                    None => self.op_backward(at, gy, written, None),
+                    Some(work) => self.op_step(at, gy, written, work),
+                }
+                .map_err(|e| e.at(&op.path))?;
             }
             Ok(())
         })
     }
 
-    fn op_backward(
+    /// The backward pass of an operation and the update of its parameters.
+    fn op_step(
         &self,
-        i: usize,
-        op: &Op,
-        inputs: &Buffer<T>,
-        member: usize,
+        at: (usize, &Op, &Buffer<T>, usize),
         gy: &[T],
         written: &mut [u8],
+        work: &dyn MemberWork<T>,
+    ) -> Result<()> {
+        let (_, op, _, member) = at;
+        let OpKind::Layer { params, .. } = &op.kind else {
+            return self.op_backward(at, gy, written, None);
+        };
+        let failure = OnceLock::new();
+        let apply = |i: usize, start: usize, gradient: &[T]| {
+            if let Err(e) = work.update_part(member, params.start + i, start, gradient) {
+                // the first failure is told
+                let _ = failure.set(e);
+            }
+        };
+        let updates = Updates::new(&apply);
+        self.op_backward(at, gy, written, Some(&updates))?;
+        for i in (0..params.len()).filter(|&i| !updates.claimed(i)) {
+            // SAFETY: this task alone uses this member's gradients
+            apply(i, 0, unsafe { self.grads[params.start + i].of(member) });
+        }
+        match failure.into_inner() {
+            Some(e) => Err(e),
+            None => Ok(()),
+        }
+    }
+
+    fn op_backward(
+        &self,
+        (i, op, inputs, member): (usize, &Op, &Buffer<T>, usize),
+        gy: &[T],
+        written: &mut [u8],
+        updates: Option<&Updates<'_, T>>,
     ) -> Result<()> {
         match &op.kind {
             OpKind::Layer { layer, x, .. } if layer.is_reshape() => {
@@ -352,6 +413,7 @@ impl<T: LayerElem> Bound<'_, T> {
                 };
                 // SAFETY: this task alone uses this member's gradients
                 let grads = unsafe { Parts::new(&self.grads[params.clone()], member) };
+                let grads = grads.with(updates);
                 let passes = T::passes(layer);
                 if self.runner.gradient(*x).is_none() {
                     return passes.backward(pass, was, gy, grads, None);

@@ -11,8 +11,9 @@ use super::build::Built;
 use super::run::{Bound, each};
 use super::{Op, OpKind};
 use crate::error::{Error, Result};
-use crate::nn::buffer::{Buffer, Parts};
+use crate::nn::buffer::Buffer;
 use crate::nn::layer::{Forward, LayerElem, Tangents, Weights};
+use crate::nn::parts::Parts;
 use crate::tensor::elementwise::{accumulate, copy_scaled};
 
 /// The loss's second derivative at one member's outputs: from outputs and their tangent, writes the

@@ -11,13 +11,13 @@ use rayon::prelude::*;
 
 use super::super::matmul::kernel::{Right, Rows, Run, Target, store, tile_runs};
 use super::super::matmul::pack::transpose_into;
-use super::super::matmul::{Shared, Vector, panel_sizes};
+use super::super::matmul::{Shared, Vector};
 use super::super::scratch;
 use super::lanes::{Transpose, Transposed, for_taps};
 use super::pixels::Copy2d;
 use super::sum::TASK;
 use super::way::{self, Way};
-use super::{Sizes, area};
+use super::{LOW, Sizes, TALL, area, tile_sizes};
 
 /// Steps between additions to the result: the output's part stays in the first-level cache.
 const STEPS: usize = 256;
@@ -52,7 +52,7 @@ unsafe impl<T: Sync> Sync for Gradient<'_, T> {}
 impl<T: Vector> Gradient<'_, T> {
     pub fn run(self) {
         let work = self.sizes.work() / self.sizes.groups;
-        let (mr, nr) = panel_sizes::<T>();
+        let (mr, nr) = tile_sizes::<T>();
         if self.sizes.batch == 0 {
             return self.target(None).clear(self.rows(), self.outputs);
         }
@@ -337,9 +337,9 @@ impl<T: Vector> WithSimd for Pixels<'_, T> {
         // SAFETY: `Gradient::pixels` made the buffers large enough; parts do not overlap
         unsafe {
             if S::REGISTER_COUNT >= 32 {
-                self.compute::<S, 8>(simd);
+                self.compute::<S, TALL>(simd);
             } else {
-                self.compute::<S, 4>(simd);
+                self.compute::<S, LOW>(simd);
             }
         }
     }
@@ -427,9 +427,9 @@ impl<T: Vector> WithSimd for Lanes<'_, T> {
         // SAFETY: `Gradient::lanes` made the buffers large enough; each task has its own rows
         unsafe {
             if S::REGISTER_COUNT >= 32 {
-                self.compute::<S, 8>(simd);
+                self.compute::<S, TALL>(simd);
             } else {
-                self.compute::<S, 4>(simd);
+                self.compute::<S, LOW>(simd);
             }
         }
     }

@@ -10,10 +10,10 @@ use rayon::prelude::*;
 
 use super::super::matmul::kernel::{Right, Run};
 use super::super::matmul::pack::transpose_into;
-use super::super::matmul::{Shared, Vector, panel_sizes};
+use super::super::matmul::{Shared, Vector};
 use super::super::scratch;
 use super::sum::{Packed, Panel, Place, Sum, TASK, tile};
-use super::{Sizes, area};
+use super::{LOW, Sizes, TALL, area, tile_sizes};
 
 /// Steps of a block of channels: its part of the image stays in the first-level cache.
 const STEPS: usize = 320;
@@ -126,7 +126,7 @@ pub fn for_taps(s: &Sizes, transposed: bool, mut f: impl FnMut(usize, usize, usi
 
 /// Runs the sum.
 pub fn run<T: Vector>(sum: &Sum<'_, T>, work: usize) {
-    let (mr, nr) = panel_sizes::<T>();
+    let (mr, nr) = tile_sizes::<T>();
     let s = sum.sizes;
     let parallel = work >= TASK;
     let from = Transposed {
@@ -275,9 +275,9 @@ impl<T: Vector> WithSimd for Task<'_, T> {
         // SAFETY: `run` made the buffers large enough; each task has its own rows or places
         unsafe {
             if S::REGISTER_COUNT >= 32 {
-                self.compute::<S, 8>(simd);
+                self.compute::<S, TALL>(simd);
             } else {
-                self.compute::<S, 4>(simd);
+                self.compute::<S, LOW>(simd);
             }
         }
     }

@@ -20,10 +20,32 @@ mod sum;
 mod tests;
 mod way;
 
+use pulp::{Arch, Simd, WithSimd};
+
 use super::matmul::{Into, Shared, Vector, matmul_into};
 use gradient::Gradient;
 use sum::{Filters, Sum};
 use way::Way;
+
+/// Height of a tile in registers where there are 32 vector registers.
+const TALL: usize = 8;
+/// Height of a tile where there are 16; it divides usual numbers of channels.
+const LOW: usize = 4;
+
+struct Tile<T>(std::marker::PhantomData<T>);
+
+/// Height and width of a tile in registers, on this machine.
+fn tile_sizes<T: Vector>() -> (usize, usize) {
+    Arch::new().dispatch(Tile::<T>(std::marker::PhantomData))
+}
+
+impl<T: Vector> WithSimd for Tile<T> {
+    type Output = (usize, usize);
+    fn with_simd<S: Simd>(self, _simd: S) -> (usize, usize) {
+        let height = if S::REGISTER_COUNT >= 32 { TALL } else { LOW };
+        (height, 2 * T::lanes::<S>())
+    }
+}
 
 /// Sizes of a convolution's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,10 +8,11 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::super::matmul::Vector;
 use super::super::matmul::kernel::{Right, Run};
-use super::super::matmul::{Vector, panel_sizes};
 use super::super::scratch;
 use super::sum::{Packed, Panel, Place, Sum, TASK, tile};
+use super::{LOW, TALL, tile_sizes};
 
 /// Steps of a block of channels: filters and rows of the image then stay in the nearer caches.
 const STEPS: usize = 640;
@@ -135,7 +136,7 @@ struct Grid {
 
 /// Runs the sum.
 pub fn run<T: Vector>(sum: &Sum<'_, T>, work: usize) {
-    let (mr, nr) = panel_sizes::<T>();
+    let (mr, nr) = tile_sizes::<T>();
     sum.with_packed(STEPS, |packed| {
         for_grids(sum, |grid, tap| {
             let copy = Copy2d::new(
@@ -255,9 +256,9 @@ impl<T: Vector> WithSimd for Image<'_, T> {
         // SAFETY: `run` made the buffers large enough; each image's rows are written by one task
         unsafe {
             if S::REGISTER_COUNT >= 32 {
-                self.compute::<S, 8>(simd);
+                self.compute::<S, TALL>(simd);
             } else {
-                self.compute::<S, 4>(simd);
+                self.compute::<S, LOW>(simd);
             }
         }
     }

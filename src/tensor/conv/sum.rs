@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 use super::super::matmul::kernel::{Right, Rows, Run, Target, store, tile_runs};
 use super::super::matmul::pack::{Source, pack};
-use super::super::matmul::{Matrix, Shared, Vector, panel_sizes};
+use super::super::matmul::{Matrix, Shared, Vector};
 use super::super::scratch;
 use super::way::{self, Way};
-use super::{Sizes, lanes, pixels};
+use super::{Sizes, lanes, pixels, tile_sizes};
 
 /// Filters as the sum reads them: entry (tap, channel, row) at
 /// `ptr + tap · self.tap + channel · self.channel + row · self.row`.
@@ -67,7 +67,7 @@ impl<T: Vector> Sum<'_, T> {
 
     pub fn run(self) {
         let work = self.sizes.work() / self.sizes.groups;
-        let lanes = panel_sizes::<T>().1 / 2;
+        let lanes = tile_sizes::<T>().1 / 2;
         if self.way.is_none() && self.sizes.is_product() {
             return self.product();
         }
@@ -121,7 +121,7 @@ impl<T: Vector> Sum<'_, T> {
 
     /// Packs the filters and calls `f` with them.
     pub fn with_packed<R: Send>(&self, most_steps: usize, f: impl FnOnce(&Packed<T>) -> R) -> R {
-        let (mr, _) = panel_sizes::<T>();
+        let (mr, _) = tile_sizes::<T>();
         let taps = self.sizes.taps();
         let blocks = (self.channels * taps)
             .div_ceil(most_steps)

@@ -11,7 +11,8 @@ use super::vector::Vector;
 /// Steps of the summed dimension that are packed at a time: a panel of `b` then stays in the
 /// first-level cache.
 pub const STEPS: usize = 256;
-/// Rows packed at a time: with [`STEPS`] they stay in the second-level cache.
+/// Rows packed at a time, rounded down to whole panels: with [`STEPS`] they stay in the second-level
+/// cache.
 const ROWS: usize = 128;
 /// Columns packed at a time.
 const COLS: usize = 512;
@@ -57,10 +58,16 @@ pub struct Block<'a, T> {
     pub scratch: &'a mut [T],
 }
 
+/// Height of a tile where there are 32 vector registers: 16 sums, 2 columns and a number of `a`.
+const TALL: usize = 8;
+/// Height of a tile where there are 16: 12 sums, which keep two multiply-adds a cycle busy; with 4
+/// rows, 8 sums wait for each other.
+const LOW: usize = 6;
+
 /// Height and width of the panels of `a` and `b` for an instruction set.
 pub fn panels<S: Simd, T: Vector>() -> (usize, usize) {
     (
-        if S::REGISTER_COUNT >= 32 { 8 } else { 4 },
+        if S::REGISTER_COUNT >= 32 { TALL } else { LOW },
         2 * T::lanes::<S>(),
     )
 }
@@ -71,7 +78,7 @@ const MAX_PANELS: (usize, usize) = (8, 32);
 /// Numbers of scratch that a block needs.
 pub fn scratch_len(rows: usize, cols: usize, steps: usize) -> usize {
     let (height, width) = MAX_PANELS;
-    let packed = rows.min(ROWS).next_multiple_of(height) + cols.min(COLS).next_multiple_of(width);
+    let packed = rows.min(ROWS) + height + cols.min(COLS).next_multiple_of(width);
     packed * steps.min(STEPS) + height * width
 }
 
@@ -83,9 +90,9 @@ impl<T: Vector> WithSimd for Block<'_, T> {
         // SAFETY: `super::matmul` checked the slices, and blocks keep to their part.
         unsafe {
             if S::REGISTER_COUNT >= 32 {
-                self.run::<S, 8>(simd);
+                self.run::<S, TALL>(simd);
             } else {
-                self.run::<S, 4>(simd);
+                self.run::<S, LOW>(simd);
             }
         }
     }
@@ -113,8 +120,8 @@ impl<T: Vector> Block<'_, T> {
                             right.as_ptr()
                         }
                     };
-                    for row in self.rows.clone().step_by(ROWS) {
-                        let mc = ROWS.min(self.rows.end - row);
+                    for row in self.rows.clone().step_by(ROWS / MR * MR) {
+                        let mc = (ROWS / MR * MR).min(self.rows.end - row);
                         let (a, direct) = left_operand::<T, MR>(
                             self.a,
                             left.as_mut_ptr(),

@@ -1,6 +1,6 @@
 //! Matrix products on strided views, split into tasks by shape alone.
 //!
-//! The inner loop keeps a tile of 8 rows by two vectors in registers; panels of both operands are
+//! The inner loop keeps a tile of 8 rows (6 where there are 16 registers) by two vectors in registers; panels of both operands are
 //! packed so that it reads them in order, except where reading in place is as fast. That is also
 //! why members with a shared input need no common "wide" product: their input is not copied at all.
 
@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use super::scratch;
 use block::{Block, Operand, PackAll, Packed, STEPS, panels, scratch_len};
 use kernel::Target;
-use pack::Source;
+use pack::{Source, side_by_side};
 pub use vector::Vector;
 
 /// A matrix inside a slice.
@@ -101,11 +101,13 @@ impl<T> Shared<T> {
 const TASK: usize = 1 << 20;
 /// Most tasks that one product is split into.
 const MAX_TASKS: usize = 8;
+/// Numbers in a part of [`matmul_parts`], which stay in the second-level cache.
+const PART: usize = 1 << 15;
 
 struct Panels<T>(std::marker::PhantomData<T>);
 
 /// Height of the panels of left operands and width of those of right operands, on this machine.
-pub(super) fn panel_sizes<T: Vector>() -> (usize, usize) {
+fn panel_sizes<T: Vector>() -> (usize, usize) {
     Arch::new().dispatch(Panels::<T>(std::marker::PhantomData))
 }
 
@@ -186,10 +188,108 @@ pub fn matmul_into<T: Vector>(
     let tasks = (m * n * k / TASK).clamp(1, MAX_TASKS);
     if tasks == 1 {
         product.block(0..m, 0..n, 0..k);
-    } else if k >= 4 * m.max(n) {
+    } else if sums_are_split((m, n, k)) {
         product.split_sum(tasks);
     } else {
         product.split_longer_side(tasks);
+    }
+}
+
+/// The product `alpha · a · b` for `a [m, k]` and `b [k, n]`, handed over in parts and kept nowhere: calls
+/// `then(first, rows)` with some whole rows of it, from row `first` on, for every part, from several
+/// threads at the same time. The numbers are those of [`matmul`].
+///
+/// # Panics
+/// As for [`matmul_into`].
+pub fn matmul_parts<T: Vector>(
+    (m, n, k): (usize, usize, usize),
+    alpha: T,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    then: &(impl Fn(usize, &[T]) + Sync),
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    let (mr, nr) = panel_sizes::<T>();
+    let tasks = (m * n * k / TASK).clamp(1, MAX_TASKS);
+    // whole lines of `a` where its columns lie side by side
+    let unit = mr * side_by_side(mr);
+    let rows = (PART / n)
+        .clamp(1, m.div_ceil(tasks))
+        .next_multiple_of(unit);
+    if rows >= m || k == 0 || (tasks > 1 && sums_are_split((m, n, k))) {
+        return scratch::with(m * n, |c: &mut [T]| {
+            matmul(c, (m, n, k), alpha, a, b);
+            then(0, c);
+        });
+    }
+    assert!(
+        a.covers(m, k) && b.covers(k, n),
+        "matrix product ({m} × {k}) · ({k} × {n}) reaches outside its slices"
+    );
+    let (a, shared) = (source(a), source(b.transposed()));
+    let padded = n.next_multiple_of(nr);
+    scratch::with(padded * k, |packed: &mut [T]| {
+        pack_all(shared, (n, k), nr, tasks, packed);
+        let packed = Shared::new(packed);
+        let part = |i: usize| {
+            let first = i * rows;
+            let packed = Operand::Packed(Packed {
+                ptr: packed.ptr().cast_const(),
+                padded,
+            });
+            let count = rows.min(m - first);
+            scratch::with(count * n, |c: &mut [T]| {
+                let target = Target {
+                    ptr: c.as_mut_ptr(),
+                    row: n,
+                    alpha,
+                    accumulate: false,
+                };
+                // SAFETY: row `first` of the operand, whose size was checked
+                let a = Operand::View(unsafe { a.from(first, 0) });
+                run((0..count, 0..n, 0..k), a, packed, target);
+                then(first, c);
+            });
+        };
+        if tasks == 1 {
+            (0..m.div_ceil(rows)).for_each(part);
+        } else {
+            (0..m.div_ceil(rows)).into_par_iter().for_each(part);
+        }
+    });
+}
+
+/// Whether a product that is split at all is split along the summed dimension.
+fn sums_are_split((m, n, k): (usize, usize, usize)) -> bool {
+    k >= 4 * m.max(n)
+}
+
+/// Packs a whole operand of `size` rows and steps for the tasks of a product.
+fn pack_all<T: Vector>(
+    source: Source<T>,
+    (rows, steps): (usize, usize),
+    width: usize,
+    tasks: usize,
+    packed: &mut [T],
+) {
+    let dst = Shared::new(packed);
+    let part = rows.div_ceil(tasks).next_multiple_of(width);
+    let one = |i: usize| {
+        Arch::new().dispatch(PackAll {
+            dst: dst.ptr(),
+            padded: rows.next_multiple_of(width),
+            source,
+            rows: i * part..((i + 1) * part).min(rows),
+            steps,
+            width,
+        });
+    };
+    if tasks == 1 {
+        one(0);
+    } else {
+        (0..rows.div_ceil(part)).into_par_iter().for_each(one);
     }
 }
 
@@ -278,18 +378,8 @@ impl<T: Vector> Product<T> {
         let size = long.div_ceil(tasks).next_multiple_of(unit);
         let padded = short.next_multiple_of(width);
         scratch::with(padded * k, |packed: &mut [T]| {
+            pack_all(shared, (short, k), width, tasks, packed);
             let dst = Shared::new(packed);
-            let part = short.div_ceil(tasks).next_multiple_of(width);
-            (0..short.div_ceil(part)).into_par_iter().for_each(|i| {
-                Arch::new().dispatch(PackAll {
-                    dst: dst.ptr(),
-                    padded,
-                    source: shared,
-                    rows: i * part..((i + 1) * part).min(short),
-                    steps: k,
-                    width,
-                });
-            });
             (0..long.div_ceil(size)).into_par_iter().for_each(|task| {
                 let range = task * size..((task + 1) * size).min(long);
                 let packed = Operand::Packed(Packed {

@@ -37,8 +37,11 @@ impl<T: Copy> Source<T> {
     }
 }
 
-/// Panels that are packed together where rows lie side by side, so that whole cache lines are read.
-const SIDE_BY_SIDE: usize = 4;
+/// Panels that are packed together where rows lie side by side, so that whole cache lines are read, and
+/// several in a row, before the next step lies a page or more further on.
+pub const fn side_by_side(width: usize) -> usize {
+    if width == 6 { 8 } else { 4 }
+}
 
 /// Writes `rows × steps` entries as panels of `width` rows: panel, then step, then row. Missing rows
 /// of the last panel become 0.
@@ -56,18 +59,28 @@ pub unsafe fn pack<T: Copy + Default>(
     let mut i = 0;
     // SAFETY: as the caller promises
     unsafe {
-        if source.row == 1 && width == 8 {
-            while i + SIDE_BY_SIDE * 8 <= rows {
-                side_by_side::<T>(dst.add(i * steps), source.from(i, 0), steps);
-                i += SIDE_BY_SIDE * 8;
+        let together = side_by_side(width) * width;
+        while source.row == 1 && i + together <= rows {
+            let (to, from) = (dst.add(i * steps), source.from(i, 0));
+            match width {
+                4 => lines::<T, 4, { side_by_side(4) }>(to, from, steps),
+                6 => lines::<T, 6, { side_by_side(6) }>(to, from, steps),
+                8 => lines::<T, 8, { side_by_side(8) }>(to, from, steps),
+                16 => lines::<T, 16, { side_by_side(16) }>(to, from, steps),
+                32 => lines::<T, 32, { side_by_side(32) }>(to, from, steps),
+                _ => break,
             }
+            i += together;
         }
         while i < rows {
             let (panel, from, here) = (dst.add(i * steps), source.from(i, 0), width.min(rows - i));
             match (from.row, here == width, width) {
+                (1, true, 4) => contiguous::<T, 4>(panel, from, steps),
+                (1, true, 6) => contiguous::<T, 6>(panel, from, steps),
                 (1, true, 8) => contiguous::<T, 8>(panel, from, steps),
                 (1, true, 16) => contiguous::<T, 16>(panel, from, steps),
                 (1, true, 32) => contiguous::<T, 32>(panel, from, steps),
+                (_, true, 6) if from.step == 1 && transposes::<T>() => six(panel, from, steps),
                 _ => strided(panel, width, from, here, steps),
             }
             i += width;
@@ -76,14 +89,18 @@ pub unsafe fn pack<T: Copy + Default>(
 }
 
 #[inline(always)]
-unsafe fn side_by_side<T: Copy>(dst: *mut T, from: Source<T>, steps: usize) {
+unsafe fn lines<T: Copy, const WIDTH: usize, const PANELS: usize>(
+    dst: *mut T,
+    from: Source<T>,
+    steps: usize,
+) {
     // SAFETY: as for `pack`
     unsafe {
         for p in 0..steps {
-            let line = from.from(0, p).ptr.cast::<[[T; 8]; SIDE_BY_SIDE]>().read();
+            let line = from.from(0, p).ptr.cast::<[[T; WIDTH]; PANELS]>().read();
             for (panel, part) in line.into_iter().enumerate() {
-                dst.add((panel * steps + p) * 8)
-                    .cast::<[T; 8]>()
+                dst.add((panel * steps + p) * WIDTH)
+                    .cast::<[T; WIDTH]>()
                     .write(part);
             }
         }
@@ -97,6 +114,26 @@ unsafe fn contiguous<T: Copy, const N: usize>(dst: *mut T, from: Source<T>, step
         for p in 0..steps {
             let part = from.from(0, p).ptr.cast::<[T; N]>().read();
             dst.add(p * N).cast::<[T; N]>().write(part);
+        }
+    }
+}
+
+/// Six rows that lie step after step, 8 steps at a time. Each line of 8 numbers that the transposition
+/// writes ends in 2 of the next step, which the next line overwrites.
+#[inline(always)]
+unsafe fn six<T: Copy + Default>(dst: *mut T, from: Source<T>, steps: usize) {
+    let mut p = 0;
+    // SAFETY: as for `pack`; the last line ends inside the panel, since a ninth step follows
+    unsafe {
+        while p + 9 <= steps {
+            let src = from.from(0, p).ptr.cast();
+            transpose::<6>(dst.add(p * 6).cast(), 6, src, from.row);
+            p += 8;
+        }
+        for p in p..steps {
+            for j in 0..6 {
+                *dst.add(p * 6 + j) = from.at(j, p);
+            }
         }
     }
 }
@@ -117,7 +154,7 @@ unsafe fn strided<T: Copy + Default>(
             for p in (0..first).step_by(8) {
                 for j in (0..width).step_by(8) {
                     let src = from.from(j, p).ptr.cast();
-                    transpose(dst.add(p * width + j).cast(), width, src, from.row);
+                    transpose::<8>(dst.add(p * width + j).cast(), width, src, from.row);
                 }
             }
         }
@@ -152,7 +189,7 @@ pub unsafe fn transpose_into<T: Copy>(
             for c in (0..whole_cols).step_by(8) {
                 for r in (0..whole_rows).step_by(8) {
                     let (to, from) = (dst.add(c * dst_row + r), src.add(r * src_row + c));
-                    transpose(to.cast(), dst_row, from.cast(), src_row);
+                    transpose::<8>(to.cast(), dst_row, from.cast(), src_row);
                 }
             }
         }
@@ -177,17 +214,25 @@ fn transposes<T>() -> bool {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-unsafe fn transpose(_: *mut f32, _: usize, _: *const f32, _: usize) {}
+unsafe fn transpose<const ROWS: usize>(_: *mut f32, _: usize, _: *const f32, _: usize) {}
 
-/// Transposes 8 × 8 numbers.
+/// Transposes `ROWS × 8` numbers, at most 8 rows; rows that are missing are taken as 0.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
 #[inline]
-unsafe fn transpose(dst: *mut f32, dst_row: usize, src: *const f32, src_row: usize) {
+unsafe fn transpose<const ROWS: usize>(
+    dst: *mut f32,
+    dst_row: usize,
+    src: *const f32,
+    src_row: usize,
+) {
     use std::arch::x86_64::*;
     // SAFETY: as for `pack`
     unsafe {
-        let r: [__m256; 8] = std::array::from_fn(|i| _mm256_loadu_ps(src.add(i * src_row)));
+        let mut r = [_mm256_setzero_ps(); 8];
+        for (i, row) in r.iter_mut().enumerate().take(ROWS) {
+            *row = _mm256_loadu_ps(src.add(i * src_row));
+        }
         let pair = |i: usize| {
             (
                 _mm256_unpacklo_ps(r[i], r[i + 1]),
@@ -204,11 +249,14 @@ unsafe fn transpose(dst: *mut f32, dst_row: usize, src: *const f32, src_row: usi
             ]
         };
         let (top, bottom) = (quad(0), quad(4));
+        // from the first line to the last, as `six` needs
         for i in 0..4 {
-            let low = _mm256_permute2f128_ps::<0x20>(top[i], bottom[i]);
-            let high = _mm256_permute2f128_ps::<0x31>(top[i], bottom[i]);
-            _mm256_storeu_ps(dst.add(i * dst_row), low);
-            _mm256_storeu_ps(dst.add((i + 4) * dst_row), high);
+            let line = _mm256_permute2f128_ps::<0x20>(top[i], bottom[i]);
+            _mm256_storeu_ps(dst.add(i * dst_row), line);
+        }
+        for i in 0..4 {
+            let line = _mm256_permute2f128_ps::<0x31>(top[i], bottom[i]);
+            _mm256_storeu_ps(dst.add((i + 4) * dst_row), line);
         }
     }
 }
