@@ -295,28 +295,28 @@ fn mistakes_in_scripts_are_shown_at_their_place() {
 #[test]
 fn the_repository_s_scripts_measure_what_they_say() {
     let o = repository(
-        "W1 W2 SCALE threads --seconds 0.02 --json --set widths=8 --set members=3 --set width=8 \
-         --set steps=3 --set seconds=0.02",
+        "W1 W2 SCALE THREADS-mlp --seconds 0.02 --json --set widths=8 --set members=3 --set steps=3 \
+         --set seconds=0.02",
     );
     let found = lines(&o);
     let groups: Vec<&str> = found.iter().map(|l| l["group"].as_str().unwrap()).collect();
     assert_eq!(
         groups,
-        ["THREADS-1", "THREADS-2", "W2-8", "W1-8", "SCALE-8-3"]
+        ["W2-8", "W1-8", "SCALE-8-3", "THREADS-mlp-8-1", "THREADS-mlp-8-2"]
     );
     assert_eq!(
-        (&found[0]["threads"], &found[1]["threads"]),
-        (&1.into(), &2.into())
-    );
-    assert_eq!(found[0]["bits"], found[1]["bits"]);
-    assert_eq!(
-        (&found[2]["metric"], &found[2]["members"]),
+        (&found[0]["metric"], &found[0]["members"]),
         (&"member_steps_per_s".into(), &3.into())
     );
     assert_eq!(
-        (&found[3]["metric"], &found[3]["width"]),
+        (&found[1]["metric"], &found[1]["width"]),
         (&"steps_per_s".into(), &8.into())
     );
+    assert_eq!(
+        (&found[3]["threads"], &found[4]["threads"]),
+        (&1.into(), &2.into())
+    );
+    assert_eq!(found[3]["bits"], found[4]["bits"]);
     assert!(
         found
             .iter()

@@ -2,12 +2,13 @@
 
 python resnet_members.py --width 8 --members 8
 
-3 x 32 x 32 images, batch 32, GroupNorm(8), cross-entropy, SGD with momentum 0.9. Prints one JSON line
-for each way. The first step of every way is a check: losses of the ways agree.
+3 x 32 x 32 images, batch 32, GroupNorm(8), cross-entropy, SGD with momentum 0.9. Prints a result line for
+each way, as `widthwise bench --json` does. The losses of the first step of every way must agree.
 """
 
 import argparse
 import json
+import resource
 import time
 
 import torch
@@ -100,25 +101,39 @@ def main():
 
     ways = {
         "loop": lambda: loop(fresh(), xs, ys, False),
-        "loop channels_last": lambda: loop(fresh(), xs, ys, True),
+        "loop_cl": lambda: loop(fresh(), xs, ys, True),
         "vmap": lambda: mapped(fresh(), xs, ys),
     }
+    expected = None
     for name, way in ways.items():
         step = way()
         first = step(0)
-        step(1)
-        times, start = [], time.perf_counter()
-        while time.perf_counter() - start < args.seconds or len(times) < 3:
-            begin = time.perf_counter()
-            step(len(times))
-            times.append(time.perf_counter() - begin)
-        times.sort()
-        rate = lambda t: round(args.members / t, 2)
+        expected = first if expected is None else expected
+        torch.testing.assert_close(first, expected, rtol=1e-3, atol=1e-3)
+        rates = chunks(step, args.seconds)
+        rate = lambda share: args.members * rates[int(share * (len(rates) - 1))]
         print(json.dumps({
-            "way": name, "width": args.width, "members": args.members, "threads": args.threads,
-            "member_steps_per_s": rate(times[len(times) // 2]), "best": rate(times[0]), "steps": len(times),
-            "first_losses": [round(x, 5) for x in first.tolist()],
+            "peer": "torch", "work": "W3", "group": "W3-members", "variant": name, "metric": "member_steps_per_s",
+            "median": rate(0.5), "lo": rate(0), "hi": rate(1), "n": len(rates),
+            "maxrss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            "width": args.width, "members": args.members, "threads": args.threads,
         }), flush=True)
+
+
+def chunks(step, seconds, warmup=1.0, chunk=0.25):
+    """Steps a second over stretches of at least `chunk` seconds, slowest first."""
+    start, i = time.perf_counter(), 0
+    while time.perf_counter() - start < warmup or i < 3:
+        step(i)
+        i += 1
+    rates, start = [], time.perf_counter()
+    while time.perf_counter() - start < seconds or len(rates) < 3:
+        begin, steps = time.perf_counter(), 0
+        while time.perf_counter() - begin < chunk:
+            step(i)
+            i, steps = i + 1, steps + 1
+        rates.append(steps / (time.perf_counter() - begin))
+    return sorted(rates)
 
 
 if __name__ == "__main__":
