@@ -302,7 +302,13 @@ fn the_repository_s_scripts_measure_what_they_say() {
     let groups: Vec<&str> = found.iter().map(|l| l["group"].as_str().unwrap()).collect();
     assert_eq!(
         groups,
-        ["W2-8", "W1-8", "SCALE-8-3", "THREADS-mlp-8-1", "THREADS-mlp-8-2"]
+        [
+            "W2-8",
+            "W1-8",
+            "SCALE-8-3",
+            "THREADS-mlp-8-1",
+            "THREADS-mlp-8-2"
+        ]
     );
     assert_eq!(
         (&found[0]["metric"], &found[0]["members"]),

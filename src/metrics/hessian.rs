@@ -1,12 +1,13 @@
 //! Hessian–vector products, and the largest eigenvalue of the Hessian.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::objective::{Goal, Loss};
-use crate::data::Batch;
+use super::reduced::Reduced;
+use crate::data::{Batch, Labels};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::nn::{Gradients, Plan};
+use crate::nn::{Gradients, Param, Plan};
 use crate::tensor::elem::{dispatch, read, write};
 use crate::tensor::elementwise::{dot, scale};
 use crate::tensor::rng::Key;
@@ -15,31 +16,60 @@ use crate::tensor::rng::Key;
 /// stored. The products are exact up to rounding: the tangent of the gradient, forward over reverse
 /// (Pearlmutter 1994). Activations and their gradients are computed once, for all products.
 #[derive(Debug)]
-pub struct Hessian<'a> {
-    model: &'a Model,
+pub struct Hessian {
     plan: Plan,
+    values: Vec<Tensor>,
+    multipliers: Vec<f64>,
     goal: Goal,
 }
 
-impl<'a> Hessian<'a> {
+impl Hessian {
     /// The Hessian of `loss` on `batch`; with the gradient, in the order of the parameters.
     ///
     /// # Errors
     /// If the batch does not fit the model, or the loss the labels.
-    pub fn new(model: &'a Model, batch: &Batch, loss: Loss) -> Result<(Self, Vec<Tensor>)> {
+    pub fn new(model: &Model, batch: &Batch, loss: Loss) -> Result<(Self, Vec<Tensor>)> {
         let inputs = model.shaped(&batch.inputs)?;
+        Self::at(model, &inputs, values(model), &batch.labels, loss)
+    }
+
+    /// The same for inputs and values that the model's network may have in another shape.
+    fn at(
+        model: &Model,
+        inputs: &Tensor,
+        values: Vec<Tensor>,
+        labels: &Labels,
+        loss: Loss,
+    ) -> Result<(Self, Vec<Tensor>)> {
         let points = inputs.dims()[0];
         if points == 0 {
             return Err(Error::shape("a Hessian needs at least one example"));
         }
-        let goal = Goal::new(loss, &batch.labels, model.rows(points), model.outputs())?;
-        let plan = model.plan(points, Gradients::Kept)?;
-        let values = model.values();
-        plan.forward(&values, &inputs)?;
-        let gradients = zeros(model)?;
-        goal.evaluate(plan.output(), plan.output_gradient())?;
-        plan.backward(&values, &gradients)?;
-        Ok((Self { model, plan, goal }, gradients))
+        let goal = Goal::new(loss, labels, model.rows(points), model.outputs())?;
+        let plan = model.plan_for(&inputs.dims()[1..], points, Gradients::Kept)?;
+        let gradients = zeros(&values)?;
+        let hessian = Self {
+            plan,
+            values,
+            multipliers: model.params().iter().map(|p| p.multiplier).collect(),
+            goal,
+        };
+        let params = hessian.params();
+        hessian.plan.forward(&params, inputs)?;
+        let plan = &hessian.plan;
+        hessian
+            .goal
+            .evaluate(plan.output(), plan.output_gradient())?;
+        plan.backward(&params, &gradients)?;
+        drop(params);
+        Ok((hessian, gradients))
+    }
+
+    fn params(&self) -> Vec<Param<'_>> {
+        let params = self.values.iter().zip(&self.multipliers);
+        params
+            .map(|(value, &multiplier)| Param { value, multiplier })
+            .collect()
     }
 
     /// Writes each member's Hessian times `direction` into `image`; both in the order and shapes
@@ -48,23 +78,22 @@ impl<'a> Hessian<'a> {
     /// # Errors
     /// If their shapes do not fit, or a layer has no second derivative.
     pub fn product(&self, direction: &[Tensor], image: &[Tensor]) -> Result<()> {
-        let values = self.model.values();
-        match self.model.dtype() {
-            DType::F64 => self
-                .plan
-                .hessian_vector::<f64>(&values, direction, image, &self.goal),
-            _ => self
-                .plan
-                .hessian_vector::<f32>(&values, direction, image, &self.goal),
-        }
+        let Some(first) = self.values.first() else {
+            return Ok(());
+        };
+        dispatch!(first, T => {
+            self.plan.hessian_vector::<T>(&self.params(), direction, image, &self.goal)
+        })
     }
 }
 
-fn zeros(model: &Model) -> Result<Vec<Tensor>> {
-    let params = model.params().iter();
-    Ok(params
-        .map(|p| p.value.zeros_like())
-        .collect::<candle_core::Result<_>>()?)
+fn values(model: &Model) -> Vec<Tensor> {
+    model.params().iter().map(|p| p.value.clone()).collect()
+}
+
+fn zeros(like: &[Tensor]) -> Result<Vec<Tensor>> {
+    let zeros = like.iter().map(Tensor::zeros_like);
+    Ok(zeros.collect::<candle_core::Result<_>>()?)
 }
 
 /// Per member, the sum over parameters of `f(member's parts)`.
@@ -99,8 +128,30 @@ fn normalise(members: usize, direction: &[Tensor]) -> Result<()> {
     Ok(())
 }
 
+/// A random direction, the same for every member.
+fn random_direction(model: &Model, seed: u64) -> Result<Vec<Tensor>> {
+    let direction = zeros(&values(model))?;
+    for (param, tensor) in model.params().iter().zip(&direction) {
+        let key = Key::new(seed).label("direction").label(&param.info.path);
+        dispatch!(tensor, T => write(tensor, |numbers: &mut [T]| {
+            let size = (numbers.len() / model.members()).max(1);
+            let mut rng = key.rng();
+            let first: Vec<T> = (0..size)
+                .map(|_| <T as crate::tensor::elem::Elem>::of(rng.normal()))
+                .collect();
+            numbers.chunks_mut(size).for_each(|part| part.copy_from_slice(&first));
+            Ok(())
+        }))?;
+    }
+    Ok(direction)
+}
+
 /// Each member's Hessian eigenvalue of largest magnitude, by power iteration with `products`
 /// Hessian–vector products from a random direction of `seed`: the last Rayleigh quotient.
+///
+/// Where a first linear layer has more inputs than there are examples, the products are formed in the
+/// coordinates of the examples' span: the Hessian has no image outside of it, so that the
+/// quotients from the second product on are the same up to rounding.
 ///
 /// # Errors
 /// As for [`Hessian::new`].
@@ -111,44 +162,52 @@ pub fn top_eigenvalue(
     products: usize,
     seed: u64,
 ) -> Result<Vec<f64>> {
+    top_eigenvalue_in(None, model, batch, loss, products, seed)
+}
+
+fn top_eigenvalue_in(
+    reduce: Option<bool>,
+    model: &Model,
+    batch: &Batch,
+    loss: Loss,
+    products: usize,
+    seed: u64,
+) -> Result<Vec<f64>> {
     if products == 0 {
         return Err(Error::setting("products must be at least 1"));
     }
     let members = model.members();
-    let (hessian, mut image) = Hessian::new(model, batch, loss)?;
-    let mut direction = zeros(model)?;
-    for (param, tensor) in model.params().iter().zip(&direction) {
-        let key = Key::new(seed).label("direction").label(&param.info.path);
-        dispatch!(tensor, T => write(tensor, |numbers: &mut [T]| {
-            // the same direction for every member
-            let size = (numbers.len() / members).max(1);
-            let mut rng = key.rng();
-            let first: Vec<T> = (0..size)
-                .map(|_| <T as crate::tensor::elem::Elem>::of(rng.normal()))
-                .collect();
-            numbers.chunks_mut(size).for_each(|part| part.copy_from_slice(&first));
-            Ok(())
-        }))?;
+    let mut inputs = model.shaped(&batch.inputs)?;
+    let (mut values, mut direction) = (values(model), random_direction(model, seed)?);
+    if let (true, Some(first)) = (model.reads_by_product(), values.first()) {
+        let (points, sizes) = (inputs.dims()[0], first.dims());
+        let pays = Reduced::pays(points, sizes[1], sizes[2], products);
+        if reduce.unwrap_or(pays) && points > 0 {
+            let reduced = Reduced::new(&inputs)?;
+            inputs = reduced.inputs(first)?;
+            values[0] = reduced.weight(first)?;
+            direction[0] = reduced.weight(&direction[0])?;
+        }
     }
-    let mut values = Vec::new();
+    let (hessian, mut image) = Hessian::at(model, &inputs, values, &batch.labels, loss)?;
+    let mut found = Vec::new();
     for _ in 0..products {
         normalise(members, &direction)?;
         hessian.product(&direction, &image)?;
-        values = per_member(members, &direction, &image)?;
+        found = per_member(members, &direction, &image)?;
         std::mem::swap(&mut direction, &mut image);
     }
-    Ok(values)
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Labels;
     use crate::model::ModelSettings;
     use crate::nn::layers::Activation;
     use crate::nn::{Mlp, mlp};
     use crate::parametrization::Sp;
-    use candle_core::Device;
+    use candle_core::{DType, Device};
     use std::sync::Arc;
 
     /// One linear layer with squared error: the Hessian is a constant matrix, 2/(n k) (xᵀx ⊗ 1).
@@ -177,5 +236,57 @@ mod tests {
             assert!((value - 3.0).abs() < 1e-9, "{value}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn fewer_coordinates_give_the_same_eigenvalues() -> Result<()> {
+        let (points, inputs) = (9, 30);
+        let network = mlp(Mlp {
+            width: 7,
+            inputs: Some(inputs),
+            outputs: Some(4),
+            activation: Activation::Tanh,
+            ..Mlp::default()
+        });
+        let settings = ModelSettings {
+            seeds: vec![1, 2, 3],
+            dtype: DType::F64,
+            device: Device::Cpu,
+        };
+        let model = Model::new(network, Arc::new(Sp::default()), settings)?;
+        let mut rng = Key::new(1).rng();
+        let mut x: Vec<f64> = (0..points * inputs).map(|_| rng.normal()).collect();
+        // an example that is there twice
+        x.copy_within(0..inputs, inputs);
+        let classes: Vec<u32> = (0..points as u32).map(|i| i % 4).collect();
+        let batch = Batch {
+            inputs: Tensor::from_vec(x, (points, inputs), &Device::Cpu)?,
+            labels: Labels::Classes(Tensor::from_vec(classes, points, &Device::Cpu)?),
+        };
+        for products in [2, 3, 20] {
+            let value = |reduce| {
+                top_eigenvalue_in(
+                    Some(reduce),
+                    &model,
+                    &batch,
+                    Loss::CrossEntropy,
+                    products,
+                    4,
+                )
+            };
+            let (whole, reduced) = (value(false)?, value(true)?);
+            for (a, b) in whole.iter().zip(&reduced) {
+                assert!((a - b).abs() < 1e-9 * a.abs(), "{products}: {a} {b}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn coordinates_are_reduced_where_that_is_less_work() {
+        assert!(Reduced::pays(1000, 3072, 256, 20));
+        assert!(!Reduced::pays(1000, 3072, 256, 1));
+        assert!(!Reduced::pays(3072, 1000, 256, 20));
+        assert!(!Reduced::pays(1000, 1010, 256, 20));
     }
 }

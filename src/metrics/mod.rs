@@ -17,6 +17,7 @@ pub mod ntk;
 mod objective;
 mod outputs;
 pub mod pair;
+mod reduced;
 pub mod stats;
 #[cfg(test)]
 mod testing;

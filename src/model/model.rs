@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::init::initial;
 use crate::error::{Error, Result};
 use crate::memory::{self, Need};
-use crate::nn::{Gradients, Network, Node, Param, ParamInfo, Plan, Sizes};
+use crate::nn::{Gradients, Network, Node, Param, ParamInfo, Plan, Sizes, reads_by_product};
 use crate::parametrization::{OptimizerFamily, Parametrization, Scales};
 use crate::tensor::elementwise::copy;
 
@@ -356,13 +356,28 @@ impl Model {
     /// # Errors
     /// If its buffers cannot be made.
     pub fn plan(&self, batch: usize, gradients: Gradients) -> Result<Plan> {
+        self.plan_for(&self.input, batch, gradients)
+    }
+
+    /// The same for inputs of another shape.
+    pub(crate) fn plan_for(
+        &self,
+        input: &[usize],
+        batch: usize,
+        gradients: Gradients,
+    ) -> Result<Plan> {
         Plan::new(
             &self.nodes,
-            &self.input,
+            input,
             (self.members(), batch),
             (self.settings.dtype, &self.settings.device),
             gradients,
         )
+    }
+
+    /// Whether the inputs act only by their product with the first parameter, `[inputs, outputs]`.
+    pub(crate) fn reads_by_product(&self) -> bool {
+        reads_by_product(&self.nodes, &self.input)
     }
 
     /// Shapes `inputs [points, …]` as the network takes them.

@@ -46,6 +46,12 @@ pub trait Layer: Debug + Send + Sync + Passes<f32> + Passes<f64> {
         false
     }
 
+    /// Whether the output depends on the input only through the product of its rows with the first
+    /// parameter, a matrix.
+    fn reads_by_product(&self) -> bool {
+        false
+    }
+
     /// Multiply-adds of the forward pass for one example. By default each weight takes part once at
     /// each position of the output, all axes but the last; a layer that multiplies activations with
     /// each other (attention), or that only looks weights up, counts for itself.

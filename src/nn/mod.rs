@@ -20,7 +20,7 @@ pub use buffer::Buffer;
 pub use cost::{Cost, Workload};
 pub use layer::{Forward, Layer, LayerElem, Param, Pass, Passes, Tangents, Weights};
 pub use mlp::{Mlp, mlp};
-pub use network::{Description, Network, Node, Sizes};
+pub use network::{Description, Network, Node, Sizes, reads_by_product};
 pub use param::{ParamInfo, ParamKind, ParamSpec, Role};
 pub use parts::{Parts, UpdatePart};
 pub use plan::{Curvature, Gradients, MemberWork, Plan};

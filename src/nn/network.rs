@@ -240,6 +240,24 @@ impl Network {
     }
 }
 
+/// Whether inputs of a shape act only by their product with the first parameter, `[inputs, outputs]`.
+pub fn reads_by_product(nodes: &[Node], input: &[usize]) -> bool {
+    let mut shape = input.to_vec();
+    for node in nodes {
+        let Node::Layer { layer, .. } = node else {
+            return false;
+        };
+        if !layer.is_reshape() {
+            return shape.len() == 1 && layer.reads_by_product();
+        }
+        match layer.output_shape(&shape) {
+            Ok(output) => shape = output,
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
 /// Joins a parent path and a name.
 pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() {

@@ -14,6 +14,7 @@ pub mod array;
 pub mod attention;
 pub mod batch_norm;
 pub mod channel_bias;
+pub mod cholesky;
 pub mod conv;
 pub mod dropout;
 pub mod elem;

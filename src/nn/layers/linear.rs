@@ -37,6 +37,10 @@ impl Layer for Linear {
         }
     }
 
+    fn reads_by_product(&self) -> bool {
+        true
+    }
+
     fn params(&self, input: &[usize]) -> Vec<ParamSpec> {
         let (fan_in, fan_out) = (input.last().copied().unwrap_or(1), self.outputs);
         let spec = |path: &str, shape: Vec<usize>, kind| ParamSpec {
