@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use crate::nn::kernel::ParamAxis;
 use crate::tensor::elem::Elem;
 use crate::tensor::elementwise::accumulate;
@@ -41,13 +43,13 @@ impl<T: Elem> Signal<T> {
             Self::Scaled(shared, factors) => (shared, factors),
         };
         let size = (shared.len() / outputs.max(1)).max(1);
-        let mut all = Vec::with_capacity(batch * shared.len());
-        for factors in factors.chunks_exact(size) {
-            for shared in shared.chunks_exact(size) {
-                all.extend(shared.iter().zip(factors).map(|(s, f)| *s * *f));
+        by_examples(batch, shared.len(), |i, all| {
+            let factors = &factors[i * size..(i + 1) * size];
+            for (all, shared) in all.chunks_exact_mut(size).zip(shared.chunks_exact(size)) {
+                let pairs = shared.iter().zip(factors);
+                all.iter_mut().zip(pairs).for_each(|(a, (s, f))| *a = *s * *f);
             }
-        }
-        all
+        })
     }
 
     /// The sum with the signals of another consumer of the activation.
@@ -67,16 +69,21 @@ impl<T: Elem> Signal<T> {
 
     /// Those of some of the outputs.
     pub fn part(&self, some: &Range<usize>, batch: usize, outputs: usize) -> Self {
-        let of = |shared: &[T]| {
+        let of = |shared: &'_ [T]| {
             let size = shared.len() / outputs.max(1);
-            shared[some.start * size..some.end * size].to_vec()
+            some.start * size..some.end * size
         };
         match self {
-            Self::Shared(shared) => Self::Shared(of(shared)),
-            Self::Scaled(shared, factors) => Self::Scaled(of(shared), factors.clone()),
+            Self::Shared(shared) => Self::Shared(shared[of(shared)].to_vec()),
+            Self::Scaled(shared, factors) => {
+                Self::Scaled(shared[of(shared)].to_vec(), factors.clone())
+            }
             Self::Each(all) => {
-                let example = (all.len() / batch.max(1)).max(1);
-                Self::Each(all.chunks_exact(example).flat_map(of).collect())
+                let example = all.len() / batch.max(1);
+                let range = of(&all[..example]);
+                Self::Each(by_examples(batch, range.len(), |i, part| {
+                    part.copy_from_slice(&all[i * example..][range.clone()]);
+                }))
             }
         }
     }
@@ -131,4 +138,17 @@ impl<T: Elem> Signal<T> {
             Some(factors) => Self::Scaled(norms, factors.clone()).expand(batch, 1),
         })
     }
+}
+
+/// `size` numbers for each example, which `fill` writes.
+fn by_examples<T: Elem>(
+    batch: usize,
+    size: usize,
+    fill: impl Fn(usize, &mut [T]) + Sync,
+) -> Vec<T> {
+    let mut all = vec![T::of(0.0); batch * size];
+    all.par_chunks_exact_mut(size.max(1))
+        .enumerate()
+        .for_each(|(i, part)| fill(i, part));
+    all
 }
