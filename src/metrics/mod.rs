@@ -38,7 +38,7 @@ pub use hessian::{Hessian, top_eigenvalue};
 pub use loss::{
     accuracy, cross_entropy, cross_entropy_per_point, margin, mse, mse_per_point, true_class_logit,
 };
-pub use ntk::ntk;
+pub use ntk::{NtkBlock, ntk, ntk_between, ntk_blocks};
 pub use objective::{Goal, Loss};
 pub use pair::{Measure, Pair};
 pub use stats::{LinearFit, Summary};

@@ -3,8 +3,9 @@
 use candle_core::Tensor;
 
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::model::Model;
-use crate::nn::Gradients;
+use crate::nn::{Gradients, Plan};
 
 /// Each member's neural tangent kernel on `inputs [points, …]`, traced over outputs: `[members, points,
 /// points]` in the model's element type. `K[i, j] = Σ_o ⟨∂f_o(x_i)/∂θ, ∂f_o(x_j)/∂θ⟩` for the parameters
@@ -12,18 +13,80 @@ use crate::nn::Gradients;
 /// back-propagated signals.
 ///
 /// # Errors
-/// If the inputs do not fit the network, there are none, or a layer mixes the examples of a batch.
+/// If the inputs do not fit the network, there are none, a layer mixes the examples of a batch, or
+/// there is not enough memory.
 pub fn ntk(model: &Model, inputs: &Tensor) -> Result<Tensor> {
+    let (plan, mut kernels) = prepared(model, inputs, 1)?;
+    plan.ntk(&model.values(), &kernels[0])?;
+    Ok(kernels.swap_remove(0))
+}
+
+/// The kernel between two sets of inputs, `[members, points, others]`. It costs as much as the kernel
+/// of both sets together, from which it is taken.
+///
+/// # Errors
+/// As for [`ntk`].
+pub fn ntk_between(model: &Model, inputs: &Tensor, others: &Tensor) -> Result<Tensor> {
+    let (inputs, others) = (model.shaped(inputs)?, model.shaped(others)?);
+    let (n, m) = (inputs.dims()[0], others.dims()[0]);
+    if n == 0 || m == 0 {
+        return Err(empty());
+    }
+    let dtype = model.dtype();
+    let both = Tensor::cat(&[inputs.to_dtype(dtype)?, others.to_dtype(dtype)?], 0)?;
+    let kernel = ntk(model, &both)?;
+    Ok(kernel.narrow(1, 0, n)?.narrow(2, n, m)?.contiguous()?)
+}
+
+/// One parameter's part of the kernel.
+#[derive(Debug, Clone)]
+pub struct NtkBlock {
+    /// The parameter's path, for instance `layers.1.weight`.
+    pub path: String,
+    /// `[members, points, points]`.
+    pub kernel: Tensor,
+}
+
+/// The parts of [`ntk`] that each parameter has, in the order of the parameters. Their sum is the
+/// kernel; weighted with the learning rates of the parameters it is the kernel that gradient descent
+/// under a parametrization follows, `Σ_p lr_p K_p`.
+///
+/// # Errors
+/// As for [`ntk`].
+pub fn ntk_blocks(model: &Model, inputs: &Tensor) -> Result<Vec<NtkBlock>> {
+    let (plan, kernels) = prepared(model, inputs, model.params().len())?;
+    plan.ntk_blocks(&model.values(), &kernels)?;
+    let params = model.params().iter();
+    let blocks = params.zip(kernels).map(|(param, kernel)| NtkBlock {
+        path: param.info.path.clone(),
+        kernel,
+    });
+    Ok(blocks.collect())
+}
+
+/// A plan after its forward pass, and `count` kernels.
+fn prepared(model: &Model, inputs: &Tensor, count: usize) -> Result<(Plan, Vec<Tensor>)> {
     let inputs = model.shaped(inputs)?;
     let points = inputs.dims()[0];
     if points == 0 {
-        return Err(Error::shape("a kernel needs at least one input"));
+        return Err(empty());
     }
+    let needs = model.kernel_needs(points, count)?;
+    memory::check("the kernel", &needs, |share| {
+        // kernels grow with the square of the points, and all else at most with the points
+        format!(
+            "the kernel of {:.0} points would fit",
+            (points as f64 * share).floor()
+        )
+    })?;
     let plan = model.plan(points, Gradients::None)?;
-    let values = model.values();
-    plan.forward(&values, &inputs)?;
+    plan.forward(&model.values(), &inputs)?;
     let dims = (model.members(), points, points);
-    let kernels = Tensor::zeros(dims, model.dtype(), model.device())?;
-    plan.ntk(&values, &kernels)?;
-    Ok(kernels)
+    let kernels = (0..count).map(|_| Tensor::zeros(dims, model.dtype(), model.device()));
+    let kernels = kernels.collect::<candle_core::Result<_>>()?;
+    Ok((plan, kernels))
+}
+
+fn empty() -> Error {
+    Error::shape("a kernel needs at least one input")
 }

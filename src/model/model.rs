@@ -351,6 +351,17 @@ impl Model {
         Ok(needs)
     }
 
+    /// What `count` neural tangent kernels of so many points need beside the parameters, see
+    /// [`Plan::ntk_needs`].
+    ///
+    /// # Errors
+    /// If a layer cannot take its input.
+    pub fn kernel_needs(&self, points: usize, count: usize) -> Result<Vec<Need>> {
+        let place = (self.settings.dtype, &self.settings.device);
+        let sizes = (self.members(), points);
+        Plan::ntk_needs(&self.nodes, &self.input, sizes, place, count)
+    }
+
     /// A plan for batches of the given size; `gradients` says which passes are available.
     ///
     /// # Errors

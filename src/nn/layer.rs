@@ -3,14 +3,13 @@
 use std::fmt::Debug;
 
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
 
 use super::buffer::Buffer;
+use super::kernel::{Jacobian, Kernels, ParamAxis, Signals, gram_by_examples};
 use super::param::{ParamKind, ParamSpec};
 use super::parts::Parts;
 use crate::error::Result;
-use crate::tensor::elem::{Elem, read};
-use crate::tensor::gram::add_gram;
+use crate::tensor::elem::Elem;
 use crate::tensor::rng::Key;
 
 /// A parameter's value during a pass.
@@ -69,6 +68,19 @@ pub trait Layer: Debug + Send + Sync + Passes<f32> + Passes<f64> {
     /// Whether an example's output depends on the other examples of the batch.
     fn mixes_examples(&self) -> bool {
         false
+    }
+
+    /// How the derivative of the output with respect to the input depends on the input. Where it is
+    /// [constant](Jacobian::Constant), [`Passes::input_gradient`] must read neither the input nor what
+    /// the forward pass left, and works for any number of gradients; where it is diagonal it takes
+    /// gradients of one example after the other.
+    fn jacobian(&self) -> Jacobian {
+        Jacobian::General
+    }
+
+    /// The axis of the output along which the parameters lie, if there is one.
+    fn param_axis(&self) -> Option<ParamAxis> {
+        None
     }
 
     /// Whether the passes draw random numbers during training, see [`Pass::noise`].
@@ -161,9 +173,8 @@ pub trait Passes<T: Elem>: Sync {
         self.backward(at, was, gy, grads, Some(gx))
     }
 
-    /// Adds to the lower triangle of `kernel [batch, batch]` the inner products of the examples' gradients of this layer's
-    /// parameters, summed over outputs. `signals` are the gradients `[outputs, batch, output…]` of each
-    /// output of the network with respect to this layer's output, and the number of outputs.
+    /// Adds, for each parameter, the inner products of the examples' gradients, summed over the
+    /// outputs of the network, to the lower triangle of its kernel.
     ///
     /// # Errors
     /// As for the forward pass.
@@ -171,10 +182,10 @@ pub trait Passes<T: Elem>: Sync {
         &self,
         at: Pass<'_, T>,
         was: Forward<'_, T>,
-        signals: (&[T], usize),
-        kernel: &mut [T],
+        signals: Signals<'_, T>,
+        kernels: Kernels<'_, T>,
     ) -> Result<()> {
-        gram_by_examples(self, at, was, signals, kernel)
+        gram_by_examples(self, at, was, signals, kernels)
     }
 
     /// Writes the tangent `dy` of the output (a Jacobian–vector product).
@@ -203,49 +214,6 @@ pub trait Passes<T: Elem>: Sync {
         dgrads: Parts<'_, T>,
         dgx: Option<&mut [T]>,
     ) -> Result<()>;
-}
-
-/// The kernel of a layer from the gradients of one example after the other.
-pub(super) fn gram_by_examples<T: Elem>(
-    layer: &(impl Passes<T> + ?Sized),
-    at: Pass<'_, T>,
-    was: Forward<'_, T>,
-    (gy, outputs): (&[T], usize),
-    kernel: &mut [T],
-) -> Result<()> {
-    let n = at.batch;
-    let zeros = |i: usize| {
-        let dims = (n, at.params.value(i).len());
-        Buffer::new(&Tensor::zeros(dims, T::DTYPE, &Device::Cpu)?)
-    };
-    let gradients = (0..at.params.len())
-        .map(zeros)
-        .collect::<Result<Vec<_>>>()?;
-    for signal in gy.chunks_exact((gy.len() / outputs.max(1)).max(1)) {
-        (0..n).into_par_iter().try_for_each(|i| {
-            let part = |all: &'_ [T]| (i * (all.len() / n), all.len() / n);
-            let ((x, xs), (y, ys), (s, ss)) = (part(at.x), part(was.y), part(was.saved));
-            let one = Pass {
-                batch: 1,
-                x: &at.x[x..x + xs],
-                ..at
-            };
-            let was = Forward {
-                y: &was.y[y..y + ys],
-                saved: &was.saved[s..s + ss],
-            };
-            // SAFETY: each task has its own example's gradients
-            let grads = unsafe { Parts::new(&gradients, i) };
-            layer.backward(one, was, &signal[y..y + ys], grads, None)
-        })?;
-        for gradient in &gradients {
-            read(gradient.tensor(), |rows: &[T]| {
-                add_gram(kernel, n, rows, 1.0);
-                Ok(())
-            })?;
-        }
-    }
-    Ok(())
 }
 
 /// An element type that layers compute in.

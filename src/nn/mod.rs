@@ -6,6 +6,7 @@
 
 mod buffer;
 mod cost;
+mod kernel;
 mod layer;
 pub mod layers;
 mod mlp;
@@ -18,6 +19,7 @@ mod transformer;
 
 pub use buffer::Buffer;
 pub use cost::{Cost, Workload};
+pub use kernel::{Jacobian, Kernels, ParamAxis, Signals};
 pub use layer::{Forward, Layer, LayerElem, Param, Pass, Passes, Tangents, Weights};
 pub use mlp::{Mlp, mlp};
 pub use network::{Description, Network, Node, Sizes, reads_by_product};

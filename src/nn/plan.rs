@@ -3,6 +3,7 @@
 mod build;
 mod gram;
 mod run;
+mod signal;
 mod tangent;
 
 use std::any::Any;
@@ -46,6 +47,16 @@ enum OpKind {
         branch: usize,
         multiplier: f64,
     },
+}
+
+impl Op {
+    /// The activation it reads, or the first of two.
+    fn source(&self) -> usize {
+        match self.kind {
+            OpKind::Layer { x, .. } => x,
+            OpKind::Join { skip, .. } => skip,
+        }
+    }
 }
 
 /// A network compiled for a number of members and a batch size.
@@ -277,13 +288,59 @@ impl Plan {
     ///
     /// # Errors
     /// If there was no forward pass, or a layer mixes the examples of a batch.
-    pub fn ntk(&self, params: &[Param<'_>], kernels: &Tensor) -> Result<()> {
+    pub fn ntk(&self, params: &[Param<'_>], kernel: &Tensor) -> Result<()> {
+        self.kernels(params, std::slice::from_ref(kernel))
+    }
+
+    /// The parts of [`Plan::ntk`] that each parameter has, whose sum it is: a kernel
+    /// `[members, batch, batch]` for every parameter, in their order.
+    ///
+    /// # Errors
+    /// As for [`Plan::ntk`], and if there are not as many kernels as parameters.
+    pub fn ntk_blocks(&self, params: &[Param<'_>], kernels: &[Tensor]) -> Result<()> {
+        if kernels.len() != params.len() {
+            return Err(other_params(params.len(), kernels.len()));
+        }
+        self.kernels(params, kernels)
+    }
+
+    /// What [`Plan::ntk`], or [`Plan::ntk_blocks`] with `count` kernels, needs: the buffers of a plan for
+    /// forward passes, the kernels, and an estimate from above of what is on the way back.
+    ///
+    /// # Errors
+    /// If a layer cannot take its input.
+    pub fn ntk_needs(
+        nodes: &[Node],
+        input: &[usize],
+        (members, batch): (usize, usize),
+        place: (DType, &Device),
+        count: usize,
+    ) -> Result<Vec<Need>> {
+        let (sizes, gradients) = ((members, batch), Gradients::None);
+        let mut needs = Self::needs(nodes, input, sizes, place, gradients)?;
+        let built = Builder::counted(nodes, input, sizes, place, gradients)?;
+        let number = place.0.size_in_bytes();
+        needs.extend((0..count).map(|_| Need {
+            name: "kernel".to_string(),
+            shape: vec![members, batch, batch],
+            number,
+        }));
+        let at_once = members.min(rayon::current_num_threads());
+        needs.push(Need {
+            name: "gradients of outputs".to_string(),
+            shape: vec![at_once, gram::on_the_way(&built)],
+            number,
+        });
+        Ok(needs)
+    }
+
+    fn kernels(&self, params: &[Param<'_>], kernels: &[Tensor]) -> Result<()> {
         let inputs = self.last_inputs()?;
         let wanted = [self.members, self.batch, self.batch];
-        if kernels.dims() != wanted {
+        if let Some(other) = kernels.iter().find(|k| k.dims() != wanted) {
             return Err(Error::shape(format!(
                 "the kernels have shape {wanted:?}, got {:?}",
-                kernels.dims()
+                other.dims()
             )));
         }
         typed!(self, runner => runner.bind(params, &[], self.noise())?.ntk(&self.ops, &inputs, self.members, kernels))

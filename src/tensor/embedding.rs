@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 
 use super::elem::Elem;
+use super::gram;
 use super::linear::Scaled;
 use super::parallel::{CHUNK, PARALLEL};
 use super::scratch;
@@ -91,6 +92,60 @@ pub fn gradient<T: Elem>(tokens: &[T], gy: &[T], width: usize, multiplier: f64, 
                 .for_each(|(i, part)| add(i * rows, part));
         }
     });
+}
+
+/// Sizes of the signals behind a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Examples.
+    pub examples: usize,
+    /// Outputs of the network.
+    pub outputs: usize,
+    /// Numbers of each token's row.
+    pub width: usize,
+}
+
+/// Adds `scale` times the inner products of the examples' gradients of a table to the lower triangle of
+/// `kernel [examples, examples]`: `tokens [examples, positions]`, and gradients
+/// `signals [examples, outputs, positions, width]` of the outputs of the network.
+///
+/// One token after the other: of the examples that have it, the signals at its places are summed and
+/// multiplied with each other, so that a large table costs nothing.
+pub fn add_gram<T: Elem>(s: Sizes, tokens: &[T], signals: &[T], scale: f64, kernel: &mut [T]) {
+    let (n, positions) = (s.examples, tokens.len() / s.examples.max(1));
+    let mut places: Vec<(u64, usize)> = (tokens.iter().map(|t| t.f64() as u64))
+        .enumerate()
+        .map(|(place, token)| (token, place))
+        .collect();
+    places.sort_unstable();
+    let (mut examples, mut rows, mut products) = (Vec::new(), Vec::new(), Vec::new());
+    for same in places.chunk_by(|a, b| a.0 == b.0) {
+        examples.clear();
+        rows.clear();
+        let size = s.outputs * s.width;
+        for &(_, place) in same {
+            let (example, position) = (place / positions, place % positions);
+            if examples.last() != Some(&example) {
+                examples.push(example);
+                rows.resize(examples.len() * size, T::of(0.0));
+            }
+            let first = rows.len() - size;
+            for (o, row) in rows[first..].chunks_exact_mut(s.width.max(1)).enumerate() {
+                let at = ((example * s.outputs + o) * positions + position) * s.width;
+                let signal = &signals[at..at + s.width];
+                row.iter_mut().zip(signal).for_each(|(r, s)| *r += *s);
+            }
+        }
+        let count = examples.len();
+        products.clear();
+        products.resize(count * count, T::of(0.0));
+        gram::add_gram(&mut products, count, &rows, scale);
+        for (i, &row) in examples.iter().enumerate() {
+            for (j, &column) in examples[..=i].iter().enumerate() {
+                kernel[row * n + column] += products[i * count + j];
+            }
+        }
+    }
 }
 
 /// The places of each token in order, one token after the other: those of token `t` are

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::error::Result;
-use crate::nn::{Forward, Layer, ParamSpec, Parts, Pass, Passes, Tangents};
+use crate::nn::{Forward, Jacobian, Layer, ParamSpec, Parts, Pass, Passes, Tangents};
 use crate::tensor::activation::{self, Activation};
 use crate::tensor::elem::Elem;
 
@@ -18,6 +18,10 @@ impl Layer for Activation {
 
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {
         Ok(input.to_vec())
+    }
+
+    fn jacobian(&self) -> Jacobian {
+        Jacobian::Diagonal
     }
 
     fn params(&self, _input: &[usize]) -> Vec<ParamSpec> {

@@ -2,8 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::linear::add_kernels;
 use crate::error::{Error, Result};
-use crate::nn::{Forward, Layer, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents, Weights};
+use crate::nn::{
+    Forward, Jacobian, Kernels, Layer, ParamAxis, ParamKind, ParamSpec, Parts, Pass, Passes,
+    Signals, Tangents, Weights,
+};
 use crate::tensor::elem::Elem;
 use crate::tensor::linear::Scaled;
 use crate::tensor::{channel_bias, conv};
@@ -91,6 +95,14 @@ impl Layer for Conv2d {
         Ok(vec![self.outputs, height, width])
     }
 
+    fn jacobian(&self) -> Jacobian {
+        Jacobian::Constant
+    }
+
+    fn param_axis(&self) -> Option<ParamAxis> {
+        Some(ParamAxis::First)
+    }
+
     fn params(&self, input: &[usize]) -> Vec<ParamSpec> {
         let inputs = input.first().copied().unwrap_or(1) / self.groups.max(1);
         let [height, width] = self.kernel;
@@ -175,6 +187,36 @@ impl<T: Elem> Passes<T> for Conv2d {
         if let Some(gx) = gx {
             conv::input_gradient(&s, gy, w, gx, false);
         }
+        Ok(())
+    }
+
+    fn input_gradient(
+        &self,
+        at: Pass<'_, T>,
+        _was: Forward<'_, T>,
+        gy: &[T],
+        gx: &mut [T],
+    ) -> Result<()> {
+        conv::input_gradient(&self.of(&at)?, gy, weight(&at.params), gx, false);
+        Ok(())
+    }
+
+    /// The filters' gradient is a product of patches and signals, the bias's a sum of signals.
+    fn gram(
+        &self,
+        at: Pass<'_, T>,
+        _was: Forward<'_, T>,
+        signals: Signals<'_, T>,
+        mut kernels: Kernels<'_, T>,
+    ) -> Result<()> {
+        let sizes = self.of(&at)?;
+        let groups = (0..self.groups).map(|group| conv::Patches {
+            sizes: &sizes,
+            group,
+            x: at.x,
+            signals: signals.data,
+        });
+        add_kernels(groups, &at, self.bias, &mut kernels);
         Ok(())
     }
 

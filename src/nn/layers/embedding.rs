@@ -4,10 +4,14 @@ use serde_json::{Value, json};
 
 use super::linear::scaled;
 use crate::error::{Error, Result};
-use crate::nn::{Forward, Layer, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents};
+use crate::nn::{
+    Forward, Jacobian, Kernels, Layer, ParamAxis, ParamKind, ParamSpec, Parts, Pass, Passes,
+    Signals, Tangents,
+};
 use crate::tensor::elem::Elem;
 use crate::tensor::elementwise::{accumulate, copy_scaled};
 use crate::tensor::embedding;
+use crate::tensor::gram::add_gram;
 
 /// A table, as a matrix applied to one-hot inputs: each output sums over one entry.
 fn table(rows: usize, width: usize) -> Vec<ParamSpec> {
@@ -43,6 +47,10 @@ impl Layer for Embedding {
         Ok([input, &[self.width]].concat())
     }
 
+    fn param_axis(&self) -> Option<ParamAxis> {
+        Some(ParamAxis::Last)
+    }
+
     fn params(&self, _input: &[usize]) -> Vec<ParamSpec> {
         table(self.vocab, self.width)
     }
@@ -72,6 +80,24 @@ impl<T: Elem> Passes<T> for Embedding {
         if let Some(gx) = gx {
             gx.fill(T::of(0.0));
         }
+        Ok(())
+    }
+
+    /// Examples meet where they have the same token.
+    fn gram(
+        &self,
+        at: Pass<'_, T>,
+        _was: Forward<'_, T>,
+        signals: Signals<'_, T>,
+        mut kernels: Kernels<'_, T>,
+    ) -> Result<()> {
+        let sizes = embedding::Sizes {
+            examples: at.batch,
+            outputs: signals.outputs,
+            width: self.width,
+        };
+        let scale = at.params.multiplier(0) * at.params.multiplier(0);
+        embedding::add_gram(sizes, at.x, signals.data, scale, kernels.of(0));
         Ok(())
     }
 
@@ -126,6 +152,14 @@ impl Layer for PositionalEmbedding {
         }
     }
 
+    fn jacobian(&self) -> Jacobian {
+        Jacobian::Constant
+    }
+
+    fn param_axis(&self) -> Option<ParamAxis> {
+        Some(ParamAxis::All)
+    }
+
     fn params(&self, input: &[usize]) -> Vec<ParamSpec> {
         table(self.context, input.last().copied().unwrap_or(1))
     }
@@ -166,6 +200,19 @@ impl<T: Elem> Passes<T> for PositionalEmbedding {
         gx: &mut [T],
     ) -> Result<()> {
         copy_scaled(gx, gy, 1.0);
+        Ok(())
+    }
+
+    /// The gradients are the signals.
+    fn gram(
+        &self,
+        at: Pass<'_, T>,
+        _was: Forward<'_, T>,
+        signals: Signals<'_, T>,
+        mut kernels: Kernels<'_, T>,
+    ) -> Result<()> {
+        let scale = at.params.multiplier(0) * at.params.multiplier(0);
+        add_gram(kernels.of(0), at.batch, signals.data, scale);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::nn::{Forward, Layer, ParamSpec, Parts, Pass, Passes, Tangents};
+use crate::nn::{Forward, Jacobian, Layer, ParamSpec, Parts, Pass, Passes, Tangents};
 use crate::tensor::elem::Elem;
 use crate::tensor::pool;
 
@@ -27,6 +27,10 @@ impl Layer for GlobalAvgPool {
                 "global_avg_pool cannot take an input of shape {input:?}"
             ))),
         }
+    }
+
+    fn jacobian(&self) -> Jacobian {
+        Jacobian::Constant
     }
 
     fn params(&self, _input: &[usize]) -> Vec<ParamSpec> {

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::nn::{Forward, Layer, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents, Weights};
+use crate::nn::{
+    Forward, Layer, ParamAxis, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents, Weights,
+};
 use crate::tensor::elem::Elem;
 use crate::tensor::group_norm::{self, Gradients};
 use crate::tensor::linear::Scaled;
@@ -77,6 +79,10 @@ impl Layer for GroupNorm {
             ))
             .with_help("groups must divide the number of channels, which is the first axis")),
         }
+    }
+
+    fn param_axis(&self) -> Option<ParamAxis> {
+        Some(ParamAxis::First)
     }
 
     fn params(&self, input: &[usize]) -> Vec<ParamSpec> {

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::nn::{Forward, Layer, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents, Weights};
+use crate::nn::{
+    Forward, Layer, ParamAxis, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents, Weights,
+};
 use crate::tensor::elem::Elem;
 use crate::tensor::layer_norm;
 use crate::tensor::linear::Scaled;
@@ -37,6 +39,10 @@ impl Layer for LayerNorm {
             ));
         }
         Ok(input.to_vec())
+    }
+
+    fn param_axis(&self) -> Option<ParamAxis> {
+        Some(ParamAxis::Last)
     }
 
     fn params(&self, input: &[usize]) -> Vec<ParamSpec> {

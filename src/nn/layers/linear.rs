@@ -3,10 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::nn::layer::gram_by_examples;
-use crate::nn::{Forward, Layer, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents, Weights};
+use crate::nn::{
+    Forward, Jacobian, Kernels, Layer, ParamAxis, ParamKind, ParamSpec, Parts, Pass, Passes,
+    Signals, Tangents, Weights,
+};
 use crate::tensor::elem::Elem;
-use crate::tensor::gram::add_gram;
+use crate::tensor::elementwise::accumulate;
+use crate::tensor::gram::{Products, Rows, add_product_gram};
 use crate::tensor::linear::{self, Scaled};
 
 /// `y = x W + b` on the last axis, with `W` of shape `[fan_in, fan_out]`.
@@ -39,6 +42,14 @@ impl Layer for Linear {
 
     fn reads_by_product(&self) -> bool {
         true
+    }
+
+    fn jacobian(&self) -> Jacobian {
+        Jacobian::Constant
+    }
+
+    fn param_axis(&self) -> Option<ParamAxis> {
+        Some(ParamAxis::Last)
     }
 
     fn params(&self, input: &[usize]) -> Vec<ParamSpec> {
@@ -76,6 +87,24 @@ pub(super) fn scaled<'a, T: Elem>(weights: &Weights<'a, T>, i: usize) -> Scaled<
     Scaled {
         value: weights.value(i),
         multiplier: weights.multiplier(i),
+    }
+}
+
+/// Adds the kernels of a weight whose gradient is made of `products`, one for each group, and of the
+/// bias after it, if there is one.
+pub(super) fn add_kernels<T: Elem>(
+    products: impl Iterator<Item = impl Products<T>>,
+    at: &Pass<'_, T>,
+    bias: bool,
+    kernels: &mut Kernels<'_, T>,
+) {
+    let square = |i: usize| at.params.multiplier(i) * at.params.multiplier(i);
+    let mut sums = bias.then(|| vec![T::of(0.0); at.batch * at.batch]);
+    for group in products {
+        add_product_gram(&group, square(0), kernels.of(0), sums.as_deref_mut());
+    }
+    if let Some(sums) = sums {
+        accumulate(kernels.of(1), &sums, square(1));
     }
 }
 
@@ -133,34 +162,22 @@ impl<T: Elem> Passes<T> for Linear {
         Ok(())
     }
 
-    /// With one row per example the kernel is the product of two Gram matrices, of the inputs (plus 1
-    /// for the bias) and of the outputs' gradients; with more, it is that of the examples' gradients.
+    /// The weight's gradient is a product of inputs and signals, the bias's a sum of signals.
     fn gram(
         &self,
         at: Pass<'_, T>,
-        was: Forward<'_, T>,
-        (gy, outputs): (&[T], usize),
-        kernel: &mut [T],
+        _was: Forward<'_, T>,
+        signals: Signals<'_, T>,
+        mut kernels: Kernels<'_, T>,
     ) -> Result<()> {
-        let (s, n) = (self.sizes(&at), at.batch);
-        if s.rows != n {
-            return gram_by_examples(self, at, was, (gy, outputs), kernel);
-        }
-        let square = |multiplier: f64| multiplier * multiplier;
-        let bias = if self.bias {
-            square(at.params.multiplier(1))
-        } else {
-            0.0
+        let rows = Rows {
+            examples: at.batch,
+            positions: self.sizes(&at).rows / at.batch.max(1),
+            x: at.x,
+            signals: signals.data,
+            channels: self.outputs,
         };
-        let mut inputs = vec![T::of(bias); n * n];
-        add_gram(&mut inputs, n, at.x, square(at.params.multiplier(0)));
-        let mut signals = vec![T::of(0.0); n * n];
-        for gy in gy.chunks_exact((n * s.outputs).max(1)) {
-            add_gram(&mut signals, n, gy, 1.0);
-        }
-        for ((k, x), g) in kernel.iter_mut().zip(&inputs).zip(&signals) {
-            *k += *x * *g;
-        }
+        add_kernels(std::iter::once(rows), &at, self.bias, &mut kernels);
         Ok(())
     }
 

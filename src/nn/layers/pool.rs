@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::nn::{Forward, Layer, ParamSpec, Parts, Pass, Passes, Tangents};
+use crate::nn::{Forward, Jacobian, Layer, ParamSpec, Parts, Pass, Passes, Tangents};
 use crate::tensor::elem::Elem;
 use crate::tensor::pool;
 
@@ -115,6 +115,13 @@ impl Layer for Pool2d {
         let output = self.sizes(1, input).and_then(|s| s.checked_output());
         let [height, width] = output.ok_or_else(|| self.refused(input))?;
         Ok(vec![input[0], height, width])
+    }
+
+    fn jacobian(&self) -> Jacobian {
+        match self.pooling {
+            Pooling::Max => Jacobian::General,
+            Pooling::Average { .. } => Jacobian::Constant,
+        }
     }
 
     fn params(&self, _input: &[usize]) -> Vec<ParamSpec> {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::attention::heads;
 use crate::error::{Error, Result};
-use crate::nn::{Forward, Layer, ParamSpec, Parts, Pass, Passes, Tangents};
+use crate::nn::{Forward, Jacobian, Layer, ParamSpec, Parts, Pass, Passes, Tangents};
 use crate::tensor::elem::Elem;
 use crate::tensor::rope::{Angles, Pairs, rotate};
 
@@ -65,6 +65,10 @@ impl Layer for Rope {
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {
         heads(self.kind(), input, self.head_size)?;
         Ok(input.to_vec())
+    }
+
+    fn jacobian(&self) -> Jacobian {
+        Jacobian::Constant
     }
 
     fn params(&self, _input: &[usize]) -> Vec<ParamSpec> {

@@ -95,7 +95,7 @@ impl<'a> Builder<'a> {
         place: (DType, &'a Device),
         gradients: Gradients,
     ) -> Result<Vec<Need>> {
-        let built = Self::run(true, nodes, input, sizes, place, gradients)?;
+        let built = Self::counted(nodes, input, sizes, place, gradients)?;
         let need = |name: &str, tensor: &Tensor| Need {
             name: name.to_string(),
             shape: tensor.dims().to_vec(),
@@ -120,6 +120,20 @@ impl<'a> Builder<'a> {
             needs = tangents.chain(needs).collect();
         }
         Ok(needs)
+    }
+
+    /// What [`Builder::build`] makes, with buffers that have shapes and no memory.
+    ///
+    /// # Errors
+    /// If a layer cannot take its input.
+    pub fn counted(
+        nodes: &[Node],
+        input: &[usize],
+        sizes: (usize, usize),
+        place: (DType, &'a Device),
+        gradients: Gradients,
+    ) -> Result<Built> {
+        Self::run(true, nodes, input, sizes, place, gradients)
     }
 
     fn run(

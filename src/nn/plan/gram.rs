@@ -1,145 +1,465 @@
 //! The empirical neural tangent kernel, layer by layer.
 //!
 //! The kernel of two examples is the inner product of their parameter gradients, traced over outputs:
-//! `K[i, j] = Σ_o ⟨∂f_o(x_i)/∂θ, ∂f_o(x_j)/∂θ⟩`. One backward pass per output carries the gradients of
-//! all examples; each layer contracts them with its inputs into its part of the kernel
-//! ([`Passes::gram`](crate::nn::Passes::gram)), without the whole Jacobian.
+//! `K[i, j] = Σ_o ⟨∂f_o(x_i)/∂θ, ∂f_o(x_j)/∂θ⟩`. The gradients of all outputs and examples go back
+//! through the network ([`Signal`]); each layer contracts them with its inputs into its part of the
+//! kernel ([`Passes::gram`]), without the whole Jacobian. The same pass adds either all
+//! parameters to one kernel or each to one of its own.
+
+use std::ops::Range;
 
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use super::build::Built;
 use super::run::{Bound, each};
+use super::signal::Signal;
 use super::{Op, OpKind};
 use crate::error::{Error, Result};
 use crate::nn::buffer::Buffer;
-use crate::nn::layer::{Forward, LayerElem};
-use crate::tensor::elementwise::{accumulate, copy_scaled};
+use crate::nn::kernel::{Jacobian, Kernels, Signals, of_example};
+use crate::nn::layer::{Forward, LayerElem, Pass, Passes};
 use crate::tensor::gram::mirror;
 
-/// How an operation sends a gradient back.
-type Back<'a, T> = dyn Fn(&[T], &mut [T]) -> Result<()> + Sync + 'a;
+/// Numbers of the signals on both sides of an operation. If there were more, the outputs go back in
+/// several parts from there on.
+const SIGNALS: usize = 1 << 25;
+/// The same, for what an affine layer is given at a time, so that it stays in the caches.
+const CALL: usize = 1 << 22;
 
-/// Gradients of all outputs with respect to one activation, `[outputs, batch, …]`.
-type Signals<T> = Vec<T>;
+/// Numbers that a member has on the way back at a time, at most: signals on both sides of an
+/// operation, those that wait for their turn above it, and a block of gradients.
+pub(super) fn on_the_way(built: &Built) -> usize {
+    const GRADIENTS: usize = 1 << 23;
+    let size = |slot: usize| built.values[slot].dims()[1..].iter().product::<usize>();
+    let batch = built.values[0].dims()[1].max(1);
+    let outputs = size(built.last) / batch;
+    let sides = |op: &Op| {
+        let sizes = size(op.y) + size(op.source());
+        sizes * outputs.min((SIGNALS / sizes.max(1)).max(1))
+    };
+    let most = built.ops.iter().map(sides).max().unwrap_or(0);
+    2 * most + GRADIENTS.min(most)
+}
+
+/// What one member's pass works on.
+struct Work<'a, T> {
+    ops: &'a [Op],
+    inputs: &'a Buffer<T>,
+    member: usize,
+    batch: usize,
+    /// One, or one for each parameter.
+    kernels: &'a [Buffer<T>],
+    /// [`SIGNALS`], or fewer in tests.
+    most: usize,
+}
+
+/// Where a pass stands.
+struct Point<T> {
+    /// The operations up to here are left.
+    end: usize,
+    /// Outputs of the network that the signals belong to.
+    outputs: usize,
+    /// By activation.
+    signals: Vec<Option<Signal<T>>>,
+    /// Whether the last of the operations has added its kernel.
+    added: bool,
+}
 
 impl<T: LayerElem> Bound<'_, T> {
-    /// Writes each member's kernel into `kernels [members, batch, batch]`. The forward pass has run
-    /// before.
-    pub fn ntk(&self, ops: &[Op], inputs: &Tensor, members: usize, kernels: &Tensor) -> Result<()> {
+    /// Writes each member's kernels `[members, batch, batch]`: one, or one for each parameter. The
+    /// forward pass has run before.
+    pub fn ntk(
+        &self,
+        ops: &[Op],
+        inputs: &Tensor,
+        members: usize,
+        kernels: &[Tensor],
+    ) -> Result<()> {
+        self.ntk_within(SIGNALS, ops, inputs, members, kernels)
+    }
+
+    fn ntk_within(
+        &self,
+        most: usize,
+        ops: &[Op],
+        inputs: &Tensor,
+        members: usize,
+        kernels: &[Tensor],
+    ) -> Result<()> {
         let inputs = Buffer::reading(inputs)?;
-        let kernels = Buffer::new(kernels)?;
+        let kernels: Vec<_> = kernels.iter().map(Buffer::new).collect::<Result<_>>()?;
+        let batch = inputs.tensor().dims()[1];
         each(members, |member| {
             // SAFETY: this task alone works on this member
-            let kernel = unsafe { kernels.of_mut(member) };
-            kernel.fill(T::of(0.0));
-            self.member_ntk(ops, &inputs, member, kernel)?;
-            mirror(kernel, inputs.tensor().dims()[1]);
+            let all = || kernels.iter().map(|k| unsafe { k.of_mut(member) });
+            all().for_each(|kernel| kernel.fill(T::of(0.0)));
+            let work = Work {
+                ops,
+                inputs: &inputs,
+                member,
+                batch,
+                kernels: &kernels,
+                most,
+            };
+            self.member_ntk(&work)?;
+            all().for_each(|kernel| mirror(kernel, batch));
             Ok(())
         })?;
         Ok(())
     }
 
-    fn member_ntk(
-        &self,
-        ops: &[Op],
-        inputs: &Buffer<T>,
-        member: usize,
-        kernel: &mut [T],
-    ) -> Result<()> {
-        let batch = inputs.tensor().dims()[1];
+    fn member_ntk(&self, work: &Work<'_, T>) -> Result<()> {
         let runner = self.runner;
-        let outputs = runner.sizes[runner.last] / batch.max(1);
-        let mut signals: Vec<Option<Signals<T>>> = runner.sizes.iter().map(|_| None).collect();
-        let mut last = vec![T::of(0.0); outputs * batch * outputs];
-        for (o, signal) in last.chunks_mut(batch * outputs).enumerate() {
-            signal
-                .iter_mut()
-                .skip(o)
-                .step_by(outputs)
-                .for_each(|s| *s = T::of(1.0));
-        }
-        signals[runner.last] = Some(last);
-        for (i, op) in ops.iter().enumerate().rev() {
-            let Some(gy) = signals[op.y].take() else {
-                continue;
-            };
-            self.op_ntk(
-                (i, op),
-                inputs,
-                member,
-                (&gy, outputs),
-                (&mut signals, kernel),
-            )
-            .map_err(|e| e.at(&op.path))?;
+        let outputs = runner.sizes[runner.last] / work.batch.max(1);
+        // a part of the outputs at a time, if already the identity is large
+        let most = (work.most / outputs.max(1)).max(1);
+        for some in parts(outputs, most) {
+            let mut identity = vec![T::of(0.0); some.len() * outputs];
+            let rows = identity.chunks_exact_mut(outputs.max(1));
+            rows.zip(some.clone())
+                .for_each(|(row, o)| row[o] = T::of(1.0));
+            let mut signals: Vec<_> = runner.sizes.iter().map(|_| None).collect();
+            signals[runner.last] = Some(Signal::Shared(identity));
+            self.back(
+                work,
+                Point {
+                    end: work.ops.len(),
+                    outputs: some.len(),
+                    signals,
+                    added: false,
+                },
+            )?;
         }
         Ok(())
     }
 
-    fn op_ntk(
+    /// Takes the signals back to the first operation.
+    fn back(&self, work: &Work<'_, T>, mut at: Point<T>) -> Result<()> {
+        let first = at.end;
+        for (i, op) in work.ops[..first].iter().enumerate().rev() {
+            let Some(signal) = at.signals[op.y].take() else {
+                continue;
+            };
+            let added = at.added && i + 1 == first;
+            at.end = i;
+            let split = self
+                .op_back(work, (i, op), &mut at, signal, added)
+                .map_err(|e| e.at(&op.path))?;
+            if let Some((signal, added)) = split {
+                return self.split(work, i, at, signal, added);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on from operation `i` with some outputs after the others.
+    fn split(
         &self,
-        (i, op): (usize, &Op),
-        inputs: &Buffer<T>,
-        member: usize,
-        (gy, outputs): (&[T], usize),
-        (signals, kernel): (&mut [Option<Signals<T>>], &mut [T]),
+        work: &Work<'_, T>,
+        i: usize,
+        mut at: Point<T>,
+        signal: Signal<T>,
+        added: bool,
     ) -> Result<()> {
-        let mut send = |x: usize, fill: &Back<'_, T>| {
-            if !self.trained(x) {
-                return Ok(());
+        let (batch, outputs) = (work.batch, at.outputs);
+        at.signals[work.ops[i].y] = Some(signal);
+        for some in parts(outputs, self.most(work, &work.ops[i])) {
+            let part = |s: &Option<Signal<T>>| s.as_ref().map(|s| s.part(&some, batch, outputs));
+            let point = Point {
+                end: i + 1,
+                outputs: some.len(),
+                signals: at.signals.iter().map(part).collect(),
+                added,
+            };
+            self.back(work, point)?;
+        }
+        Ok(())
+    }
+
+    /// Most outputs whose signals are made at an operation at a time.
+    fn most(&self, work: &Work<'_, T>, op: &Op) -> usize {
+        let sizes = &self.runner.sizes;
+        (work.most / (sizes[op.y] + sizes[op.source()]).max(1)).max(1)
+    }
+
+    /// Adds an operation's kernel and sends the signals on. Gives them back, and whether the kernel is
+    /// there, if there are too many outputs for that.
+    #[allow(clippy::type_complexity, reason = "used once")]
+    fn op_back(
+        &self,
+        work: &Work<'_, T>,
+        (i, op): (usize, &Op),
+        at: &mut Point<T>,
+        signal: Signal<T>,
+        mut added: bool,
+    ) -> Result<Option<(Signal<T>, bool)>> {
+        let (batch, outputs) = (work.batch, at.outputs);
+        let mut send = |x: usize, signal: Signal<T>| {
+            if self.trained(x) {
+                at.signals[x] = Some(match at.signals[x].take() {
+                    Some(there) => there.plus(signal, batch, outputs),
+                    None => signal,
+                });
             }
-            let size = self.runner.sizes[x];
-            let mut gx = vec![T::of(0.0); size * outputs];
-            gx.par_chunks_mut(size.max(1))
-                .zip(gy.par_chunks(gy.len() / outputs.max(1)))
-                .try_for_each(|(gx, gy)| fill(gy, gx))?;
-            match &mut signals[x] {
-                Some(there) => accumulate(there, &gx, 1.0),
-                slot => *slot = Some(gx),
-            }
-            Ok(())
         };
-        let copy = |factor: f64| {
-            move |gy: &[T], gx: &mut [T]| -> Result<()> {
-                copy_scaled(gx, gy, factor);
-                Ok(())
-            }
-        };
-        match &op.kind {
+        let (layer, x, params) = match &op.kind {
             OpKind::Join {
                 skip,
                 branch,
                 multiplier,
             } => {
-                send(*skip, &copy(1.0))?;
-                send(*branch, &copy(*multiplier))
+                send(*skip, signal.clone());
+                send(*branch, signal.times(*multiplier));
+                return Ok(None);
             }
-            OpKind::Layer { layer, x, .. } if layer.is_reshape() => send(*x, &copy(1.0)),
-            OpKind::Layer { x, .. } => {
-                let Some((layer, pass)) = self.pass(op, inputs, member) else {
-                    return Ok(());
-                };
-                // SAFETY: nobody writes what the forward pass left
-                let was = unsafe {
-                    Forward {
-                        y: self.value(inputs, op.y, member),
-                        saved: self.runner.saved[i]
-                            .as_ref()
-                            .map(|s| s.of(member))
-                            .unwrap_or_default(),
-                    }
-                };
-                let passes = T::passes(layer);
-                if !layer.mixes_examples() {
-                    if !pass.params.is_empty() {
-                        passes.gram(pass, was, (gy, outputs), kernel)?;
-                    }
-                    return send(*x, &|gy, gx| passes.input_gradient(pass, was, gy, gx));
+            OpKind::Layer { layer, x, .. } if layer.is_reshape() => {
+                send(*x, signal);
+                return Ok(None);
+            }
+            OpKind::Layer {
+                layer, x, params, ..
+            } => (layer, *x, params),
+        };
+        let Some((_, pass)) = self.pass(op, work.inputs, work.member) else {
+            return Ok(None);
+        };
+        if layer.mixes_examples() {
+            return Err(Error::setting(format!(
+                "{} mixes the examples of a batch, so that one example has no kernel of its own",
+                layer.kind()
+            )));
+        }
+        // SAFETY: nobody writes what the forward pass left
+        let was = unsafe {
+            Forward {
+                y: self.value(work.inputs, op.y, work.member),
+                saved: self.runner.saved[i]
+                    .as_ref()
+                    .map(|s| s.of(work.member))
+                    .unwrap_or_default(),
+            }
+        };
+        let passes = T::passes(&**layer);
+        let add = |data: &[T], outputs: usize| {
+            let own = work.kernels.len() == self.multipliers.len();
+            let range = if own { params.clone() } else { 0..1 };
+            // SAFETY: this task alone works on this member
+            let kernels = unsafe { Kernels::new(&work.kernels[range], work.member) };
+            passes.gram(pass, was, Signals { data, outputs }, kernels)
+        };
+        added |= params.is_empty();
+        if !added && let Some(one) = signal.compact(layer.param_axis(), pass.output, batch) {
+            add(&one, 1)?;
+            added = true;
+        }
+        let step = Step {
+            passes,
+            pass,
+            was,
+            jacobian: layer.jacobian(),
+        };
+        let go_on = self.trained(x);
+        if (!added || (go_on && !step.keeps_form(&signal))) && outputs > self.most(work, op) {
+            return Ok(Some((signal, added)));
+        }
+        let signal = if added {
+            signal
+        } else {
+            let all = signal.expand(batch, outputs);
+            add(&all, outputs)?;
+            Signal::Each(all)
+        };
+        if go_on {
+            let size = self.runner.sizes[x] / batch.max(1);
+            send(x, step.back(signal, outputs, size)?);
+        }
+        Ok(None)
+    }
+}
+
+/// Nearly equal parts of `0..n` of at most `most`.
+fn parts(n: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = n.div_ceil(most.max(1));
+    let size = n.div_ceil(count.max(1)).max(1);
+    (0..n)
+        .step_by(size)
+        .map(move |start| start..(start + size).min(n))
+}
+
+/// One layer's way back.
+struct Step<'a, T> {
+    passes: &'a dyn Passes<T>,
+    pass: Pass<'a, T>,
+    was: Forward<'a, T>,
+    jacobian: Jacobian,
+}
+
+impl<T: LayerElem> Step<'_, T> {
+    /// Whether the signals are not expanded.
+    fn keeps_form(&self, signal: &Signal<T>) -> bool {
+        match signal {
+            Signal::Shared(_) => self.jacobian != Jacobian::General,
+            Signal::Scaled(..) => self.jacobian == Jacobian::Diagonal,
+            Signal::Each(_) => false,
+        }
+    }
+
+    /// The signals at the layer's input, with `size` numbers for an example and output.
+    fn back(&self, signal: Signal<T>, outputs: usize, size: usize) -> Result<Signal<T>> {
+        let batch = self.pass.batch;
+        let of_factors = |factors: &[T]| {
+            let mut gx = vec![T::of(0.0); factors.len()];
+            self.passes
+                .input_gradient(self.pass, self.was, factors, &mut gx)?;
+            Ok::<_, Error>(gx)
+        };
+        match (signal, self.jacobian) {
+            (Signal::Shared(shared), Jacobian::Constant) => {
+                let mut gx = vec![T::of(0.0); outputs * size];
+                self.constant(&shared, &mut gx, outputs)?;
+                Ok(Signal::Shared(gx))
+            }
+            (Signal::Shared(shared), Jacobian::Diagonal) => {
+                let factors = of_factors(&vec![T::of(1.0); batch * size])?;
+                Ok(Signal::Scaled(shared, factors))
+            }
+            (Signal::Scaled(shared, factors), Jacobian::Diagonal) => {
+                Ok(Signal::Scaled(shared, of_factors(&factors)?))
+            }
+            (signal, jacobian) => {
+                let gy = signal.expand(batch, outputs);
+                let mut gx = vec![T::of(0.0); batch * outputs * size];
+                if jacobian == Jacobian::Constant {
+                    self.constant(&gy, &mut gx, batch * outputs)?;
+                } else {
+                    self.by_examples(&gy, &mut gx, outputs)?;
                 }
-                Err(Error::setting(format!(
-                    "{} mixes the examples of a batch, so that one example has no kernel of its own",
-                    layer.kind()
-                )))
+                Ok(Signal::Each(gx))
             }
         }
+    }
+
+    /// All gradients at once, as if there were so many examples.
+    fn constant(&self, gy: &[T], gx: &mut [T], rows: usize) -> Result<()> {
+        const LANES: usize = 32;
+        let (from, to) = (gy.len() / rows.max(1), gx.len() / rows.max(1));
+        let per = (CALL / (from + to).max(1)).max(1);
+        let per = if per < LANES {
+            per
+        } else {
+            per / LANES * LANES
+        };
+        let parts = gx
+            .chunks_mut((per * to).max(1))
+            .zip(gy.chunks((per * from).max(1)));
+        for (gx, gy) in parts {
+            let pass = Pass {
+                batch: gy.len() / from.max(1),
+                x: &[],
+                ..self.pass
+            };
+            let none = Forward { y: &[], saved: &[] };
+            self.passes.input_gradient(pass, none, gy, gx)?;
+        }
+        Ok(())
+    }
+
+    fn by_examples(&self, gy: &[T], gx: &mut [T], outputs: usize) -> Result<()> {
+        let batch = self.pass.batch.max(1);
+        let (from, to) = (gy.len() / batch, gx.len() / batch);
+        gx.par_chunks_mut(to.max(1))
+            .zip(gy.par_chunks(from.max(1)))
+            .enumerate()
+            .try_for_each(|(i, (gx, gy))| {
+                let (pass, was) = of_example(self.pass, self.was, i);
+                let gx = gx.chunks_mut((to / outputs).max(1));
+                let gy = gy.chunks((from / outputs).max(1));
+                gx.zip(gy)
+                    .try_for_each(|(gx, gy)| self.passes.input_gradient(pass, was, gy, gx))
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::nn::layers::{Activation, Conv2d, GlobalAvgPool, GroupNorm, Linear};
+    use crate::nn::plan::{Plan, Typed};
+    use crate::nn::{Gradients, Node, Param};
+    use crate::tensor::elem::to_f64;
+    use crate::tensor::rng::Key;
+
+    fn tensor(label: &str, dims: &[usize]) -> Result<Tensor> {
+        let mut rng = Key::new(3).label(label).rng();
+        let values: Vec<f64> = (0..dims.iter().product()).map(|_| rng.normal()).collect();
+        Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
+    }
+
+    /// Some outputs after the others give what all give at once, wherever they part.
+    #[test]
+    fn kernels_do_not_depend_on_how_many_outputs_go_back_at_a_time() -> Result<()> {
+        let conv = |stride| Conv2d {
+            bias: true,
+            ..Conv2d::square(4, 3, stride)
+        };
+        let (outputs, bias) = (5, true);
+        let nodes = [
+            Node::layer("a", conv(1)),
+            Node::Residual {
+                name: "b".into(),
+                body: vec![
+                    Node::layer("norm", GroupNorm::new(2)),
+                    Node::layer("conv", conv(1)),
+                ],
+                shortcut: Vec::new(),
+                multiplier: 0.5,
+            },
+            Node::layer("c", Activation::Relu),
+            Node::layer("d", conv(2)),
+            Node::layer("e", Activation::Tanh),
+            Node::layer("f", GlobalAvgPool),
+            Node::layer("g", Linear { outputs, bias }),
+        ];
+        let (sizes, place) = ((2, 3), (DType::F64, &Device::Cpu));
+        let plan = Plan::new(&nodes, &[2, 5, 4], sizes, place, Gradients::None)?;
+        let mut values = Vec::new();
+        for (i, op) in plan.ops.iter().enumerate() {
+            if let OpKind::Layer { layer, input, .. } = &op.kind {
+                for (j, param) in layer.params(input).iter().enumerate() {
+                    let dims = [&[2], param.shape.as_slice()].concat();
+                    values.push(tensor(&format!("{i} {j}"), &dims)?);
+                }
+            }
+        }
+        let multiplier = 0.7;
+        let params: Vec<_> = values
+            .iter()
+            .map(|value| Param { value, multiplier })
+            .collect();
+        plan.forward(&params, &tensor("x", &[3, 2, 5, 4])?)?;
+        let Typed::F64(runner) = &plan.runner else {
+            return Err(Error::other("another type"));
+        };
+        let inputs = plan.last_inputs()?;
+        let run = |most: usize| -> Result<Vec<f64>> {
+            let kernel = Tensor::zeros((2, 3, 3), DType::F64, &Device::Cpu)?;
+            let bound = runner.bind(&params, &[], Vec::new())?;
+            bound.ntk_within(most, &plan.ops, &inputs, 2, std::slice::from_ref(&kernel))?;
+            to_f64(&kernel)
+        };
+        let all = run(SIGNALS)?;
+        for most in [1, 10, 500, 700, 1200] {
+            for (found, wanted) in run(most)?.iter().zip(&all) {
+                assert!(
+                    (found - wanted).abs() < 1e-11 * (1.0 + wanted.abs()),
+                    "{most}: {found} {wanted}"
+                );
+            }
+        }
+        assert!(all.iter().all(|x| x.abs() > 1e-3), "{all:?}");
+        Ok(())
     }
 }

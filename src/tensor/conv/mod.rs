@@ -13,6 +13,7 @@
 //!   are left out, and neither do strides.
 
 mod gradient;
+mod gram;
 mod lanes;
 mod pixels;
 mod sum;
@@ -24,6 +25,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::matmul::{Into, Shared, Vector, matmul_into};
 use gradient::Gradient;
+pub use gram::Patches;
 use sum::{Filters, Sum};
 use way::Way;
 

@@ -7,6 +7,7 @@
 mod block;
 pub(super) mod kernel;
 pub(super) mod pack;
+mod symmetric;
 mod vector;
 
 use std::ops::Range;
@@ -18,6 +19,7 @@ use super::scratch;
 use block::{Block, Operand, PackAll, Packed, STEPS, panels, scratch_len};
 use kernel::Target;
 use pack::{Source, side_by_side};
+pub use symmetric::gram;
 pub use vector::Vector;
 
 /// A matrix inside a slice.

@@ -100,4 +100,71 @@ mod functions {
     ) -> RhaiResultOf<TensorValue> {
         ntk(ctx, model, TensorValue(batch.0.inputs.clone()))
     }
+
+    /// The empirical neural tangent kernel between two sets of inputs, or of batches:
+    /// `[members, points, others]`. It costs as much as the kernel of both sets together.
+    ///
+    /// ```rhai
+    /// let m = init(mlp(#{ depth: 1, inputs: 2, outputs: 3 }), sp());
+    /// let train = tensor([[1.0, 0.0], [2.0, 1.0]]);
+    /// metrics::ntk(m, tensor([[0.0, 1.0]]), train)[0].to_array()     // → [[3.0, 6.0]]
+    /// ```
+    #[rhai_fn(name = "ntk", return_raw)]
+    pub fn ntk_between(
+        ctx: NativeCallContext,
+        model: ModelValue,
+        inputs: TensorValue,
+        others: TensorValue,
+    ) -> RhaiResultOf<TensorValue> {
+        let kernel = metrics::ntk_between(&model.read(), &inputs.0, &others.0);
+        kernel.map(TensorValue).or_raise(&ctx)
+    }
+
+    #[rhai_fn(name = "ntk", return_raw)]
+    pub fn ntk_between_batches(
+        ctx: NativeCallContext,
+        model: ModelValue,
+        batch: BatchValue,
+        other: BatchValue,
+    ) -> RhaiResultOf<TensorValue> {
+        let [inputs, others] = [batch, other].map(|b| TensorValue(b.0.inputs.clone()));
+        ntk_between(ctx, model, inputs, others)
+    }
+
+    /// The parts of the neural tangent kernel that each parameter has: an array of maps with `path`
+    /// and `kernel` `[members, points, points]`, in the order of the parameters. Their sum is
+    /// `metrics::ntk(m, inputs)`; weighted with the learning rates of the parameters (`lr` in the rows
+    /// of `m.explain(…)`) it is the kernel that gradient descent follows under the parametrization,
+    /// `Σ_p lr_p K_p`.
+    ///
+    /// ```rhai
+    /// let m = init(mlp(#{ depth: 1, inputs: 2, outputs: 3 }), sp());
+    /// let blocks = metrics::ntk_blocks(m, tensor([[1.0, 0.0], [2.0, 1.0]]));
+    /// blocks[0].path                      // → "readout.weight"
+    /// blocks[0].kernel[0].to_array()      // → [[3.0, 6.0], [6.0, 15.0]]
+    /// blocks[1].kernel[0].to_array()      // → [[3.0, 3.0], [3.0, 3.0]]
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn ntk_blocks(
+        ctx: NativeCallContext,
+        model: ModelValue,
+        inputs: TensorValue,
+    ) -> RhaiResultOf<Array> {
+        let blocks = metrics::ntk_blocks(&model.read(), &inputs.0).or_raise(&ctx)?;
+        let blocks = blocks.into_iter().map(|block| {
+            let kernel = Dynamic::from(TensorValue(block.kernel));
+            let path = Dynamic::from(block.path);
+            Dynamic::from_map([("path".into(), path), ("kernel".into(), kernel)].into())
+        });
+        Ok(blocks.collect())
+    }
+
+    #[rhai_fn(name = "ntk_blocks", return_raw)]
+    pub fn ntk_blocks_batch(
+        ctx: NativeCallContext,
+        model: ModelValue,
+        batch: BatchValue,
+    ) -> RhaiResultOf<Array> {
+        ntk_blocks(ctx, model, TensorValue(batch.0.inputs.clone()))
+    }
 }

@@ -1,0 +1,143 @@
+//! A layer's part of the neural tangent kernel.
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use super::buffer::Buffer;
+use super::layer::{Forward, Pass, Passes};
+use super::parts::Parts;
+use crate::error::Result;
+use crate::tensor::elem::{Elem, read};
+use crate::tensor::gram::add_gram;
+
+/// How the derivative of a layer's output with respect to its input depends on the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Jacobian {
+    /// Not at all: the layer is affine, and the same for every example.
+    Constant,
+    /// It is diagonal: each number of the output depends on the number of the input in the same
+    /// place.
+    Diagonal,
+    /// In any other way.
+    General,
+}
+
+/// The axis of a layer's output along which parameters lie: an entry along it has parameters of its
+/// own, and their gradients are linear in the signals of that entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParamAxis {
+    /// The first, as of images' channels.
+    First,
+    /// The last.
+    Last,
+    /// All: every number of the output has parameters of its own.
+    All,
+}
+
+/// Gradients of the network's outputs with respect to a layer's output, for the examples of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Signals<'a, T> {
+    /// `[batch, outputs, output…]`.
+    pub data: &'a [T],
+    /// Outputs of the network, or as many combinations of them as have the same kernel.
+    pub outputs: usize,
+}
+
+impl<'a, T> Signals<'a, T> {
+    /// The signals of one example, `[outputs, output…]`, of `batch`.
+    pub fn of(&self, example: usize, batch: usize) -> &'a [T] {
+        let size = self.data.len() / batch.max(1);
+        &self.data[example * size..(example + 1) * size]
+    }
+}
+
+/// Where a layer adds the kernels of its parameters: all to one, or each to one of its own.
+#[derive(Debug)]
+pub struct Kernels<'a, T> {
+    buffers: &'a [Buffer<T>],
+    member: usize,
+}
+
+impl<'a, T: Elem> Kernels<'a, T> {
+    /// A member's part of `buffers [members, batch, batch]`: one, or as many as the layer has
+    /// parameters.
+    ///
+    /// # Safety
+    /// There is such a member, and nobody else uses its numbers while the kernels are used.
+    pub unsafe fn new(buffers: &'a [Buffer<T>], member: usize) -> Self {
+        Self { buffers, member }
+    }
+
+    /// Where the kernel of parameter `i` is added, `[batch, batch]`, of which the lower triangle
+    /// counts.
+    pub fn of(&mut self, i: usize) -> &mut [T] {
+        let i = i.min(self.buffers.len().saturating_sub(1));
+        // SAFETY: as `new` was promised, and `self` is borrowed
+        unsafe { self.buffers[i].of_mut(self.member) }
+    }
+}
+
+/// Numbers of gradients that are kept at a time.
+const BLOCK: usize = 1 << 23;
+
+/// The pass and what it left, of one example of the batch.
+pub(super) fn of_example<'a, T: Elem>(
+    at: Pass<'a, T>,
+    was: Forward<'a, T>,
+    example: usize,
+) -> (Pass<'a, T>, Forward<'a, T>) {
+    let part = |all: &'a [T]| {
+        let size = all.len() / at.batch.max(1);
+        &all[example * size..(example + 1) * size]
+    };
+    let one = Pass {
+        batch: 1,
+        x: part(at.x),
+        ..at
+    };
+    let was = Forward {
+        y: part(was.y),
+        saved: part(was.saved),
+    };
+    (one, was)
+}
+
+/// The kernels of any layer: from the gradients of every example and output, some outputs at a time.
+pub(super) fn gram_by_examples<T: Elem>(
+    layer: &(impl Passes<T> + ?Sized),
+    at: Pass<'_, T>,
+    was: Forward<'_, T>,
+    signals: Signals<'_, T>,
+    mut kernels: Kernels<'_, T>,
+) -> Result<()> {
+    let (n, outputs) = (at.batch, signals.outputs);
+    let size = signals.data.len() / (n * outputs).max(1);
+    let params: usize = (0..at.params.len()).map(|i| at.params.value(i).len()).sum();
+    let most = (BLOCK / (n * params).max(1)).clamp(1, outputs.max(1));
+    for first in (0..outputs).step_by(most) {
+        let count = most.min(outputs - first);
+        let zeros = |i: usize| {
+            let dims = (n * count, at.params.value(i).len());
+            Buffer::new(&Tensor::zeros(dims, T::DTYPE, &Device::Cpu)?)
+        };
+        let gradients = (0..at.params.len())
+            .map(zeros)
+            .collect::<Result<Vec<_>>>()?;
+        (0..n).into_par_iter().try_for_each(|i| {
+            let (one, was) = of_example(at, was, i);
+            (0..count).try_for_each(|o| {
+                let gy = &signals.of(i, n)[(first + o) * size..][..size];
+                // SAFETY: each task has its own example's gradients
+                let grads = unsafe { Parts::new(&gradients, i * count + o) };
+                layer.backward(one, was, gy, grads, None)
+            })
+        })?;
+        for (i, gradient) in gradients.iter().enumerate() {
+            read(gradient.tensor(), |rows: &[T]| {
+                add_gram(kernels.of(i), n, rows, 1.0);
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
