@@ -21,6 +21,6 @@ pub use layer::{Forward, Layer, LayerElem, Param, Pass, Passes, Tangents, Weight
 pub use mlp::{Mlp, mlp};
 pub use network::{Description, Network, Node, Sizes};
 pub use param::{ParamInfo, ParamKind, ParamSpec, Role};
-pub use plan::{Curvature, Gradients, MemberWork, Plan};
-pub use resnet::{Resnet18, resnet18};
+pub use plan::{Curvature, Gradients, MemberWork, Mode, Plan};
+pub use resnet::{ImageNorm, Resnet18, resnet18};
 pub use transformer::{Positions, Transformer, transformer};

@@ -57,15 +57,16 @@ impl<T: Optimized> MemberWork<T> for StepWork<'_, T> {
         Ok(self.settings.goal.loss(outputs, Some(gradient)))
     }
 
-    fn update(&self, member: usize, loss: f64) -> Result<()> {
+    fn update(&self, member: usize, loss: f64) -> Result<bool> {
         let s = &self.settings;
         if !s.active[member] || !loss.is_finite() {
-            return Ok(());
+            return Ok(false);
         }
         // SAFETY: the step calls this once per member, when its gradients are done
         unsafe { s.clip.apply_member(&self.grads, member) };
         let rule = T::rule(s.optimizer);
-        for (i, param) in s.params.iter().enumerate() {
+        let params = s.params.iter().enumerate();
+        for (i, param) in params.filter(|(_, p)| p.info.kind.is_trained()) {
             // SAFETY: as above; the passes over this member are over
             let (value, grad, state) = unsafe {
                 let state = Parts::new(&self.states[i], member);
@@ -87,6 +88,6 @@ impl<T: Optimized> MemberWork<T> for StepWork<'_, T> {
             };
             rule.update(update).map_err(|e| e.at(&param.info.path))?;
         }
-        Ok(())
+        Ok(true)
     }
 }

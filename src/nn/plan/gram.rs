@@ -12,7 +12,7 @@ use super::run::{Bound, each};
 use super::{Op, OpKind};
 use crate::error::{Error, Result};
 use crate::nn::buffer::Buffer;
-use crate::nn::layer::{Forward, LayerElem};
+use crate::nn::layer::LayerElem;
 use crate::tensor::elementwise::{accumulate, copy_scaled};
 use crate::tensor::gram::mirror;
 
@@ -118,18 +118,9 @@ impl<T: LayerElem> Bound<'_, T> {
                 let Some((layer, pass)) = self.pass(op, inputs, member) else {
                     return Ok(());
                 };
-                // SAFETY: nobody writes what the forward pass left
-                let was = unsafe {
-                    Forward {
-                        y: self.value(inputs, op.y, member),
-                        saved: self.runner.saved[i]
-                            .as_ref()
-                            .map(|s| s.of(member))
-                            .unwrap_or_default(),
-                    }
-                };
+                let was = self.was(i, op, inputs, member);
                 let passes = T::passes(layer);
-                if !layer.mixes_examples() {
+                if !layer.mixes_examples(pass.training) {
                     if !pass.params.is_empty() {
                         passes.gram(pass, was, (gy, outputs), kernel)?;
                     }
