@@ -6,15 +6,12 @@ use candle_core::{DType, Device, Tensor};
 use reference::{Array, Fixture};
 use serde_json::{Value, json};
 use widthwise::error::Result;
-use widthwise::nn::layers::{Conv2d, GlobalAvgPool, GroupNorm, Pool2d, Pooling};
+use widthwise::nn::layers::{BatchNorm, Conv2d, GlobalAvgPool, GroupNorm, Pool2d, Pooling};
 use widthwise::nn::{
-    Forward, Gradients, Layer, Node, Param, ParamKind, ParamSpec, Parts, Pass, Passes, Plan,
-    Resnet18, Role, Sizes, Tangents, resnet18,
+    Forward, Gradients, ImageNorm, Layer, MemberWork, Mode, Node, Param, ParamKind, ParamSpec,
+    Parts, Pass, Passes, Plan, Resnet18, Role, Sizes, Tangents, resnet18,
 };
-use widthwise::tensor::batch_norm::{BatchNorm, Running};
 use widthwise::tensor::elem::{Elem, to_f64};
-use widthwise::tensor::group_norm;
-use widthwise::tensor::linear::Scaled;
 use widthwise::tensor::rng::Key;
 
 /// A layer that gives its parameter, whatever its input: the parameter's gradient is then that of the
@@ -98,9 +95,28 @@ fn close(name: &str, found: &Tensor, wanted: &Tensor) {
     reference::assert_close(name, &found, &wanted, 1e-10);
 }
 
-/// Runs the nodes on the case's input and compares output and gradients; `params` in our order.
-fn run(fixture: &Fixture, name: &str, nodes: Vec<Node>, params: &[String]) -> Result<()> {
-    let get = |part: &str| fixture.tensor(&format!("{name}.{part}"));
+/// The loss sum(output · g).
+struct Weighted(Vec<f64>);
+
+impl MemberWork<f64> for Weighted {
+    fn loss(&self, _member: usize, _outputs: &[f64], gradient: &mut [f64]) -> Result<f64> {
+        gradient.copy_from_slice(&self.0);
+        Ok(0.0)
+    }
+    fn update(&self, _member: usize, _loss: f64) -> Result<bool> {
+        Ok(true)
+    }
+}
+
+/// Takes a step of the nodes on a case's input, and compares output and gradients; `params` in our
+/// order. `get` gives the case's tensors, and the result are the parameters after the step.
+fn step(
+    name: &str,
+    get: impl Fn(&str) -> Array,
+    mode: Mode,
+    nodes: Vec<Node>,
+    params: &[String],
+) -> Result<Vec<Tensor>> {
     let x = get("x");
     let mut nodes = nodes;
     nodes.insert(0, Node::layer("input", Given(x.shape.clone())));
@@ -116,6 +132,7 @@ fn run(fixture: &Fixture, name: &str, nodes: Vec<Node>, params: &[String]) -> Re
         (DType::F64, &Device::Cpu),
         Gradients::Passing,
     )?;
+    plan.set_mode(mode);
     let bound: Vec<Param<'_>> = values
         .iter()
         .map(|value| Param {
@@ -123,19 +140,13 @@ fn run(fixture: &Fixture, name: &str, nodes: Vec<Node>, params: &[String]) -> Re
             multiplier: 1.0,
         })
         .collect();
-    plan.forward(
-        &bound,
-        &Tensor::zeros((batch, 1), DType::F64, &Device::Cpu)?,
-    )?;
-    close(name, plan.output(), &get("output").to_tensor());
-    let gradient = plan.output_gradient().unwrap();
-    let g = get("g").to_tensor().reshape(gradient.shape())?;
-    widthwise::tensor::elementwise::copy(gradient, &g)?;
     let grads = values
         .iter()
         .map(Tensor::zeros_like)
         .collect::<candle_core::Result<Vec<_>>>()?;
-    plan.backward(&bound, &grads)?;
+    let inputs = Tensor::zeros((batch, 1), DType::F64, &Device::Cpu)?;
+    plan.step(&bound, &inputs, &grads, &Weighted(get("g").values))?;
+    close(name, plan.output(), &get("output").to_tensor());
     close(
         &format!("{name} grad.x"),
         &grads[0],
@@ -143,8 +154,18 @@ fn run(fixture: &Fixture, name: &str, nodes: Vec<Node>, params: &[String]) -> Re
     );
     for (param, grad) in params.iter().zip(&grads[1..]) {
         let label = format!("grad.{param}");
-        close(&format!("{name} {label}"), grad, &ours(&get(&label)));
+        if param.starts_with("running") {
+            assert!(to_f64(grad)?.iter().all(|&g| g == 0.0), "{name} {label}");
+        } else {
+            close(&format!("{name} {label}"), grad, &ours(&get(&label)));
+        }
     }
+    Ok(values.split_off(1))
+}
+
+fn run(fixture: &Fixture, name: &str, nodes: Vec<Node>, params: &[String]) -> Result<()> {
+    let get = |part: &str| fixture.tensor(&format!("{name}.{part}"));
+    step(name, get, Mode::Evaluation, nodes, params)?;
     Ok(())
 }
 
@@ -217,7 +238,7 @@ fn resnet18_follows_pytorch() -> Result<()> {
     let fixture = Fixture::load("conv");
     let network = resnet18(Resnet18 {
         width: 2,
-        groups: 2,
+        norm: ImageNorm::Group(2),
         outputs: Some(3),
     });
     let sizes = Sizes {
@@ -303,7 +324,7 @@ fn a_branch_that_changes_the_shape_needs_a_shortcut() {
 fn pass(members: &[u64], batch: usize) -> Result<Vec<Vec<Vec<f64>>>> {
     let network = resnet18(Resnet18 {
         width: 8,
-        groups: 4,
+        norm: ImageNorm::Group(4),
         outputs: Some(10),
     });
     let sizes = Sizes {
@@ -389,74 +410,80 @@ fn members_and_threads_do_not_change_bits() -> Result<()> {
     Ok(())
 }
 
+/// One pass of batch normalisation: output, gradients, and the running estimates after it.
+fn check_batch_norm(
+    name: &str,
+    get: impl Fn(&str) -> Array,
+    layer: BatchNorm,
+    training: bool,
+    after: [Vec<f64>; 2],
+) -> Result<()> {
+    let mode = match training {
+        true => Mode::Training(Vec::new()),
+        false => Mode::Evaluation,
+    };
+    let params = ["weight", "bias", "running_mean", "running_var"].map(str::to_string);
+    let nodes = vec![Node::layer("0", layer)];
+    let found = step(name, get, mode, nodes, &params)?;
+    for ((param, found), after) in params.iter().zip(&found).skip(2).zip(after) {
+        let name = format!("{name} {param}");
+        reference::assert_close(&name, &to_f64(found)?, &after, 1e-12);
+    }
+    Ok(())
+}
+
 #[test]
-fn batch_norm_follows_pytorch() {
-    let fixture = Fixture::load("conv");
+fn batch_norm_follows_pytorch() -> Result<()> {
     let mut checked = 0;
+    let layer = |case: &Value| BatchNorm {
+        eps: case["eps"].as_f64().unwrap(),
+        momentum: case["momentum"].as_f64().unwrap(),
+        relu: false,
+    };
+    let fixture = Fixture::load("conv");
     for (name, case) in fixture.json["cases"].as_object().unwrap() {
         if !name.starts_with("batch_norm.") {
             continue;
         }
-        let get = |part: &str| fixture.tensor(&format!("{name}.{part}"));
-        let (x, gain, shift, gy) = (
-            get("x"),
-            get("weight").values,
-            get("bias").values,
-            get("g").values,
-        );
-        let (eps, momentum) = (
-            case["eps"].as_f64().unwrap(),
-            case["momentum"].as_f64().unwrap(),
-        );
+        let get = |part: &str| {
+            let part = part.strip_prefix("running_").unwrap_or(part);
+            fixture.tensor(&format!("{name}.{part}"))
+        };
         let training = case["training"].as_bool().unwrap();
-        let (batch, channels) = (x.shape[0], x.shape[1]);
-        let pixels = x.shape[2] * x.shape[3];
-        let scaled = |value| Scaled {
-            value,
-            multiplier: 1.0,
-        };
-        let norm = BatchNorm {
-            sizes: group_norm::Sizes {
-                batch,
-                channels,
-                pixels,
-                groups: 1,
-            },
-            gain: scaled(&gain),
-            shift: scaled(&shift),
-            eps,
-        };
-        let (mut mean, mut var) = (get("mean").values, get("var").values);
-        let mut saved = vec![0.0; 2 * channels];
-        if training {
-            norm.moments(&x.values, &mut saved);
-            let mut running = Running {
-                mean: &mut mean,
-                var: &mut var,
-            };
-            running.update(&saved, eps, momentum, batch * pixels);
-        } else {
-            norm.running_moments(&mean, &var, &mut saved);
-        }
-        let check = |part: &str, found: &[f64]| {
-            reference::assert_close(&format!("{name} {part}"), found, &get(part).values, 1e-10);
-        };
-        check("new_mean", &mean);
-        check("new_var", &var);
-        let mut y = vec![0.0; x.values.len()];
-        norm.forward(&x.values, &saved, &mut y);
-        check("output", &y);
-        let (mut gg, mut gs, mut gx) = (vec![0.0; channels], vec![0.0; channels], y);
-        let to = group_norm::Gradients {
-            gain: &mut gg,
-            shift: &mut gs,
-            input: Some(&mut gx),
-        };
-        norm.backward(&x.values, &saved, &gy, !training, to);
-        check("grad.weight", &gg);
-        check("grad.bias", &gs);
-        check("grad.x", &gx);
+        let after = ["new_mean", "new_var"].map(|part| get(part).values);
+        check_batch_norm(name, get, layer(case), training, after)?;
         checked += 1;
     }
-    assert_eq!(checked, 6);
+    let fixture = Fixture::load("layers");
+    for (name, case) in fixture.json["cases"].as_object().unwrap() {
+        if !name.starts_with("batch_norm_") {
+            continue;
+        }
+        let numbers = |list: &Value| serde_json::from_value::<Vec<f64>>(list.clone()).unwrap();
+        let before = |i: usize| {
+            let values = numbers(&case["before"][i]);
+            Array {
+                shape: vec![values.len()],
+                values,
+            }
+        };
+        let get = |part: &str| match part {
+            "running_mean" => before(0),
+            "running_var" => before(1),
+            part => {
+                let array = fixture.tensor(&format!("{name}.{part}"));
+                // [batch, positions, channels] there
+                match array.shape.len() {
+                    3 => array.transposed(),
+                    _ => array,
+                }
+            }
+        };
+        let training = name.starts_with("batch_norm_training");
+        let after = [0, 1].map(|i| numbers(&case["after"][i]));
+        check_batch_norm(name, get, layer(case), training, after)?;
+        checked += 1;
+    }
+    assert_eq!(checked, 12);
+    Ok(())
 }

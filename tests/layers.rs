@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use reference::{Array, Fixture};
 use widthwise::data::Labels;
 use widthwise::error::Result;
-use widthwise::nn::layers::{Activation, LayerNorm, Linear};
+use widthwise::nn::layers::{Activation, LayerNorm, Linear, RmsNorm};
 use widthwise::nn::{Gradients, Node, Param, Plan};
 use widthwise::tensor::elem::to_f64;
 use widthwise::train::Loss;
@@ -178,6 +178,11 @@ fn layers_and_gradients_follow_pytorch() -> Result<()> {
                 let eps = case["eps"].as_f64().unwrap();
                 vec![Node::layer("0", LayerNorm { eps })]
             }
+            "rms_norm" => {
+                params.push("weight");
+                let eps = case["eps"].as_f64().unwrap();
+                vec![Node::layer("0", RmsNorm { eps })]
+            }
             "residual" => {
                 params.extend(["up", "up_bias", "down", "down_bias"]);
                 let activation = Activation::from_name(name.split('.').nth(1).unwrap()).unwrap();
@@ -233,6 +238,7 @@ fn layers_and_gradients_follow_pytorch() -> Result<()> {
         "linear_members",
         "linear_shared_input",
         "layer_norm",
+        "rms_norm",
         "residual",
         "linear_gelu",
     ] {

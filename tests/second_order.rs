@@ -8,7 +8,7 @@ use widthwise::data::{Batch, Labels};
 use widthwise::error::Result;
 use widthwise::metrics::{Goal, Hessian, Loss, ntk};
 use widthwise::model::{Model, ModelSettings};
-use widthwise::nn::layers::{Activation, Flatten, LayerNorm, Linear};
+use widthwise::nn::layers::{Activation, BatchNorm, Flatten, LayerNorm, Linear, RmsNorm};
 use widthwise::nn::{Gradients, Network, Node};
 use widthwise::parametrization::Mup;
 use widthwise::tensor::elem::{read, to_f64, write};
@@ -42,6 +42,8 @@ fn network(activation: Activation) -> Network {
                 name: "outer".into(),
                 body: vec![
                     Node::layer("norm", LayerNorm { eps: 1e-3 }),
+                    Node::layer("batch", BatchNorm::default()),
+                    Node::layer("rms", RmsNorm { eps: 1e-3 }),
                     inner,
                     Node::layer("act", activation),
                 ],
@@ -84,7 +86,10 @@ fn like(model: &Model, label: &str) -> Result<Vec<Tensor>> {
     let params = model.params().iter();
     params
         .map(|p| {
-            let values = numbers(&format!("{label} {}", p.info.path), p.value.elem_count());
+            let mut values = numbers(&format!("{label} {}", p.info.path), p.value.elem_count());
+            if !p.info.kind.is_trained() {
+                values.fill(0.0);
+            }
             Ok(Tensor::from_vec(values, p.value.shape(), &Device::Cpu)?)
         })
         .collect()

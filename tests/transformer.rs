@@ -12,7 +12,7 @@ use widthwise::error::Result;
 use widthwise::metrics::{Goal, Hessian, Loss};
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::layers::{AttentionScale, Pairs};
-use widthwise::nn::{Gradients, Positions, Transformer, transformer};
+use widthwise::nn::{Gradients, Mode, Positions, Transformer, transformer};
 use widthwise::parametrization::{Mup, Sp};
 use widthwise::tensor::attention::{self, Heads, Sizes, Was};
 use widthwise::tensor::elem::{read, to_f64, write};
@@ -130,7 +130,8 @@ fn run(model: &Model, batch: &Batch, noise: bool) -> Result<(Vec<f64>, Vec<Tenso
     let size = batch.inputs.dims()[0];
     let plan = model.plan(size, Gradients::Passing)?;
     if noise {
-        plan.set_noise(model.seeds().iter().map(|&s| Key::new(s)).collect());
+        let keys = model.seeds().iter().map(|&s| Key::new(s)).collect();
+        plan.set_mode(Mode::Training(keys));
     }
     let params = model.params().iter();
     let grads = params

@@ -15,6 +15,9 @@ use crate::tensor::rng::Key;
 /// The Hessian of each member's loss on one batch, as a linear map of the parameters as they are
 /// stored. The products are exact up to rounding: the tangent of the gradient, forward over reverse
 /// (Pearlmutter 1994). Activations and their gradients are computed once, for all products.
+///
+/// The loss is that of evaluation: batch normalisation uses its running estimates, which count as
+/// constants, and dropout does nothing.
 #[derive(Debug)]
 pub struct Hessian {
     plan: Plan,
@@ -131,7 +134,8 @@ fn normalise(members: usize, direction: &[Tensor]) -> Result<()> {
 /// A random direction, the same for every member.
 fn random_direction(model: &Model, seed: u64) -> Result<Vec<Tensor>> {
     let direction = zeros(&values(model))?;
-    for (param, tensor) in model.params().iter().zip(&direction) {
+    let params = model.params().iter().zip(&direction);
+    for (param, tensor) in params.filter(|(p, _)| p.info.kind.is_trained()) {
         let key = Key::new(seed).label("direction").label(&param.info.path);
         dispatch!(tensor, T => write(tensor, |numbers: &mut [T]| {
             let size = (numbers.len() / model.members()).max(1);

@@ -10,11 +10,11 @@ use crate::nn::{Gradients, Plan};
 /// Each member's neural tangent kernel on `inputs [points, …]`, traced over outputs: `[members, points,
 /// points]` in the model's element type. `K[i, j] = Σ_o ⟨∂f_o(x_i)/∂θ, ∂f_o(x_j)/∂θ⟩` for the parameters
 /// as they are stored (Jacot, Gabriel, Hongler 2018), contracted layer by layer from inputs and
-/// back-propagated signals.
+/// back-propagated signals. The network is that of evaluation: batch normalisation uses its running
+/// estimates, which are not among the parameters.
 ///
 /// # Errors
-/// If the inputs do not fit the network, there are none, a layer mixes the examples of a batch, or
-/// there is not enough memory.
+/// If the inputs do not fit the network, there are none, or there is not enough memory.
 pub fn ntk(model: &Model, inputs: &Tensor) -> Result<Tensor> {
     let (plan, mut kernels) = prepared(model, inputs, 1)?;
     plan.ntk(&model.values(), &kernels[0])?;

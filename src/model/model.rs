@@ -306,10 +306,11 @@ impl Model {
         &self.settings.device
     }
 
-    /// Number of parameters of one member.
+    /// Number of trained parameters of one member.
     pub fn param_count(&self) -> usize {
         self.params
             .iter()
+            .filter(|p| p.info.kind.is_trained())
             .map(|p| p.info.shape.iter().product::<usize>())
             .sum()
     }
@@ -346,7 +347,9 @@ impl Model {
                 ..need(&param.info, &self.settings)
             };
             needs.push(of("gradient"));
-            needs.extend((0..states).map(|_| of("optimizer state")));
+            if param.info.kind.is_trained() {
+                needs.extend((0..states).map(|_| of("optimizer state")));
+            }
         }
         Ok(needs)
     }

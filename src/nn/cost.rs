@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// matrix products and convolutions: everything else is small beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cost {
-    /// Number of parameters.
+    /// Number of trained parameters.
     pub parameters: u64,
     /// Multiply-adds of the forward pass, per example.
     pub forward: u64,
@@ -63,7 +63,8 @@ impl Cost {
             let made = match node {
                 Node::Layer { layer, .. } => {
                     let output = layer.output_shape(&shape)?;
-                    let params = layer.params(&shape);
+                    let mut params = layer.params(&shape);
+                    params.retain(|p| p.kind.is_trained());
                     let work = layer.multiply_adds(&shape);
                     self.parameters += params.iter().map(|p| count(&p.shape)).sum::<u64>();
                     self.forward += work;

@@ -65,8 +65,8 @@ pub trait Layer: Debug + Send + Sync + Passes<f32> + Passes<f64> {
         positions * weights.map(numbers).sum::<u64>()
     }
 
-    /// Whether an example's output depends on the other examples of the batch.
-    fn mixes_examples(&self) -> bool {
+    /// Whether an example's output depends on the other examples of the batch, in training or outside.
+    fn mixes_examples(&self, _training: bool) -> bool {
         false
     }
 
@@ -83,13 +83,14 @@ pub trait Layer: Debug + Send + Sync + Passes<f32> + Passes<f64> {
         None
     }
 
-    /// Whether the passes draw random numbers during training, see [`Pass::noise`].
+    /// Whether the passes draw random numbers in training, see [`Pass::noise`].
     fn is_random(&self) -> bool {
         false
     }
 
     /// How many numbers the forward pass leaves for the backward pass of a batch, beside input and
-    /// output: statistics, masks; those of one example after those of another.
+    /// output: statistics, masks; those of one example after those of another, unless the passes
+    /// [mix examples](Layer::mixes_examples).
     fn saved(&self, _batch: usize, _input: &[usize]) -> usize {
         0
     }
@@ -108,7 +109,9 @@ pub struct Pass<'a, T> {
     pub params: Weights<'a, T>,
     /// Input, `[batch, input…]`.
     pub x: &'a [T],
-    /// During training, for a layer that [is random](Layer::is_random): the key of its random numbers
+    /// Whether the pass is part of a training step, or of prediction and measurement.
+    pub training: bool,
+    /// In training, for a layer that [is random](Layer::is_random): the key of its random numbers
     /// at this step, the same in all passes of the step.
     pub noise: Option<Key>,
 }
@@ -143,7 +146,7 @@ pub trait Passes<T: Elem>: Sync {
     fn forward(&self, at: Pass<'_, T>, y: &mut [T], saved: &mut [T]) -> Result<()>;
 
     /// From the gradient `gy` of the output, writes those of the parameters and, if wanted, `gx` of
-    /// the input.
+    /// the input. The gradient of a parameter that is [not trained](ParamKind::is_trained) is 0.
     ///
     /// # Errors
     /// As for the forward pass.
@@ -214,6 +217,20 @@ pub trait Passes<T: Elem>: Sync {
         dgrads: Parts<'_, T>,
         dgx: Option<&mut [T]>,
     ) -> Result<()>;
+
+    /// At the end of a training step, moves the parameters that are [not trained](ParamKind::is_trained)
+    /// by what the step's forward pass left. `params` are those of `at`, to be written.
+    ///
+    /// # Errors
+    /// As for the forward pass.
+    fn update_estimates(
+        &self,
+        _at: Pass<'_, T>,
+        _was: Forward<'_, T>,
+        _params: Parts<'_, T>,
+    ) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// An element type that layers compute in.

@@ -25,6 +25,6 @@ pub use mlp::{Mlp, mlp};
 pub use network::{Description, Network, Node, Sizes, reads_by_product};
 pub use param::{ParamInfo, ParamKind, ParamSpec, Role};
 pub use parts::{Parts, UpdatePart};
-pub use plan::{Curvature, Gradients, MemberWork, Plan};
-pub use resnet::{Resnet18, resnet18};
+pub use plan::{Curvature, Gradients, MemberWork, Mode, Plan};
+pub use resnet::{ImageNorm, Resnet18, resnet18};
 pub use transformer::{Positions, Transformer, transformer};

@@ -14,6 +14,26 @@ pub enum ParamKind {
     Gain,
     /// Added to normalised activations; starts at 0.
     Shift,
+    /// A running mean of activations, not trained; starts at 0.
+    RunningMean,
+    /// A running variance of activations, not trained; starts at 1.
+    RunningVar,
+}
+
+impl ParamKind {
+    /// Where it starts if it starts at a constant.
+    pub fn start(self) -> f64 {
+        match self {
+            Self::Gain | Self::RunningVar => 1.0,
+            Self::Weight | Self::Bias | Self::Shift | Self::RunningMean => 0.0,
+        }
+    }
+
+    /// Whether training follows its gradient. The others are estimates that layers keep: part of the
+    /// model's state, but constants to losses, optimizers and derivatives.
+    pub fn is_trained(self) -> bool {
+        !matches!(self, Self::RunningMean | Self::RunningVar)
+    }
 }
 
 /// Which of a parameter's dimensions grow with width (*Tensor Programs V*, arXiv 2203.03466).

@@ -59,6 +59,18 @@ impl Op {
     }
 }
 
+/// What passes are part of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Prediction and measurement: nothing is random, and batch normalisation uses its running
+    /// estimates, so that examples do not act on each other.
+    #[default]
+    Evaluation,
+    /// Training. Each member's random numbers, as dropout's, come from its key, which depends on the
+    /// member's seed and on the step.
+    Training(Vec<Key>),
+}
+
 /// A network compiled for a number of members and a batch size.
 ///
 /// The forward pass fills one buffer per activation; the backward pass runs the same operations in
@@ -77,8 +89,7 @@ pub struct Plan {
     members: usize,
     /// Inputs of the last forward pass, `[1, batch, …]`.
     last: Mutex<Option<Tensor>>,
-    /// Keys of the members' random numbers, see [`Plan::set_noise`].
-    noise: Mutex<Vec<Key>>,
+    mode: Mutex<Mode>,
     runner: Typed,
 }
 
@@ -130,7 +141,7 @@ impl Plan {
             input: input.to_vec(),
             members,
             last: Mutex::new(None),
-            noise: Mutex::new(Vec::new()),
+            mode: Mutex::new(Mode::Evaluation),
             runner,
         })
     }
@@ -154,16 +165,14 @@ impl Plan {
         self.batch
     }
 
-    /// Says what the passes that follow draw random numbers from: during training a key per member,
-    /// which depends on the member's seed and on the step; outside training (at first) none, and
-    /// layers as dropout do nothing.
-    pub fn set_noise(&self, keys: Vec<Key>) {
-        *self.noise.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+    /// Says what the passes that follow are part of; at first that is [`Mode::Evaluation`].
+    pub fn set_mode(&self, mode: Mode) {
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
     }
 
-    fn noise(&self) -> Vec<Key> {
-        let noise = self.noise.lock().unwrap_or_else(PoisonError::into_inner);
-        noise.clone()
+    fn mode(&self) -> Mode {
+        let mode = self.mode.lock().unwrap_or_else(PoisonError::into_inner);
+        mode.clone()
     }
 
     /// The output of the last forward pass, `[members, batch, …]`.
@@ -222,7 +231,7 @@ impl Plan {
     /// If the inputs do not have the shape that the plan was compiled for, or a layer fails.
     pub fn forward(&self, params: &[Param<'_>], inputs: &Tensor) -> Result<()> {
         let inputs = self.inputs(inputs)?;
-        typed!(self, runner => runner.bind(params, &[], self.noise())?.forward(&self.ops, &inputs, self.members))
+        typed!(self, runner => runner.bind(params, &[], self.mode())?.forward(&self.ops, &inputs, self.members))
     }
 
     /// From [`Plan::output_gradient`], writes the gradient of every parameter of the last forward
@@ -233,11 +242,12 @@ impl Plan {
     pub fn backward(&self, params: &[Param<'_>], grads: &[Tensor]) -> Result<()> {
         self.needs_gradients()?;
         let inputs = self.last_inputs()?;
-        typed!(self, runner => runner.bind(params, grads, self.noise())?.backward(&self.ops, &inputs, self.members))
+        typed!(self, runner => runner.bind(params, grads, self.mode())?.backward(&self.ops, &inputs, self.members))
     }
 
-    /// A training step: for each member forward pass, loss, backward pass and whatever `work` does
-    /// with its gradients. Returns each member's loss.
+    /// A step: for each member forward pass, loss, backward pass and whatever `work` does with its
+    /// gradients; in [`Mode::Training`] then running estimates follow the batch, where `work` has updated
+    /// the member. Returns each member's loss.
     ///
     /// # Errors
     /// As for the two passes, or if `work` fails.
@@ -250,7 +260,7 @@ impl Plan {
     ) -> Result<Vec<f64>> {
         self.needs_gradients()?;
         let inputs = self.inputs(inputs)?;
-        self.runner::<T>()?.bind(params, grads, self.noise())?.step(
+        self.runner::<T>()?.bind(params, grads, self.mode())?.step(
             &self.ops,
             &inputs,
             self.members,
@@ -278,7 +288,7 @@ impl Plan {
             return Err(other_params(params.len(), direction.len().min(image.len())));
         }
         let direction = Direction::new(direction, image)?;
-        let bound = self.runner::<T>()?.bind(params, &[], self.noise())?;
+        let bound = self.runner::<T>()?.bind(params, &[], self.mode())?;
         bound.hessian_vector(&self.ops, &inputs, self.members, &direction, loss)
     }
 
@@ -287,7 +297,7 @@ impl Plan {
     /// learning rates): `kernels [members, batch, batch]`.
     ///
     /// # Errors
-    /// If there was no forward pass, or a layer mixes the examples of a batch.
+    /// If there was no forward pass, or a layer mixes the examples of a batch in the plan's mode.
     pub fn ntk(&self, params: &[Param<'_>], kernel: &Tensor) -> Result<()> {
         self.kernels(params, std::slice::from_ref(kernel))
     }
@@ -343,7 +353,7 @@ impl Plan {
                 other.dims()
             )));
         }
-        typed!(self, runner => runner.bind(params, &[], self.noise())?.ntk(&self.ops, &inputs, self.members, kernels))
+        typed!(self, runner => runner.bind(params, &[], self.mode())?.ntk(&self.ops, &inputs, self.members, kernels))
     }
 
     fn runner<T: LayerElem>(&self) -> Result<&Runner<T>> {

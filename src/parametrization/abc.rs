@@ -57,7 +57,7 @@ impl Parametrization for Abc {
         Some(self.base_width)
     }
 
-    fn scales(&self, param: &ParamInfo, _optimizer: OptimizerFamily) -> Scales {
+    fn trained_scales(&self, param: &ParamInfo, _optimizer: OptimizerFamily) -> Scales {
         let m = param.width as f64 / param.base_width as f64;
         let (row, source) = match param.role {
             Role::InputLike | Role::VectorLike => (self.input, "abc, input row"),

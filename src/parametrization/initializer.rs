@@ -40,12 +40,12 @@ impl Initializer {
     pub fn init(self, param: &ParamInfo, fan_in: usize) -> Init {
         let inverse = 1.0 / fan_in.max(1) as f64;
         match (param.kind, self) {
-            (ParamKind::Gain, _) => Init::Constant(1.0),
-            (ParamKind::Shift, _) => Init::Constant(0.0),
-            (_, Self::Pytorch) => Init::Uniform((inverse / 3.0).sqrt()),
-            (ParamKind::Bias, _) => Init::Constant(0.0),
+            (ParamKind::Weight | ParamKind::Bias, Self::Pytorch) => {
+                Init::Uniform((inverse / 3.0).sqrt())
+            }
             (ParamKind::Weight, Self::LecunNormal) => Init::Normal(inverse.sqrt()),
             (ParamKind::Weight, Self::KaimingNormal) => Init::Normal((2.0 * inverse).sqrt()),
+            (kind, _) => Init::Constant(kind.start()),
         }
     }
 }

@@ -31,7 +31,7 @@ impl Parametrization for MeanField {
         None
     }
 
-    fn scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales {
+    fn trained_scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales {
         let (gamma, n) = (self.gamma0, param.width as f64);
         let fan_in = param.fan_in as f64;
         let (init, multiplier) = match param.kind {
@@ -39,8 +39,7 @@ impl Parametrization for MeanField {
             ParamKind::Weight => (Init::Normal(1.0), 1.0 / fan_in.sqrt()),
             // with the learning rate γ₀² N this moves the output by Θ(1), like the other parameters
             ParamKind::Bias if param.readout => (Init::Constant(0.0), 1.0 / (gamma * n.sqrt())),
-            ParamKind::Bias | ParamKind::Shift => (Init::Constant(0.0), 1.0),
-            ParamKind::Gain => (Init::Constant(1.0), 1.0),
+            kind => (Init::Constant(kind.start()), 1.0),
         };
         let lr = match optimizer {
             OptimizerFamily::Sgd => gamma * gamma * n,

@@ -21,7 +21,7 @@ pub use mup::{Mup, WeightDecayRule};
 pub use ntp::Ntp;
 pub use sp::Sp;
 
-use crate::nn::ParamInfo;
+use crate::nn::{ParamInfo, ParamKind};
 
 /// Families of optimizers that the tables distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -91,6 +91,20 @@ pub struct Scales {
     pub source: &'static str,
 }
 
+impl Scales {
+    /// What every rule says about a parameter that is not trained.
+    fn not_trained(kind: ParamKind) -> Self {
+        Self {
+            init: Init::Constant(kind.start()),
+            multiplier: 1.0,
+            lr: 0.0,
+            weight_decay: 0.0,
+            eps: 0.0,
+            source: "not trained",
+        }
+    }
+}
+
 /// A rule from a parameter's description to its scales.
 pub trait Parametrization: Debug + Send + Sync {
     /// Name in scripts, for instance `mup`.
@@ -100,8 +114,17 @@ pub trait Parametrization: Debug + Send + Sync {
     /// network's own sizes only.
     fn base_width(&self) -> Option<usize>;
 
+    /// The scales of a parameter that is trained.
+    fn trained_scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales;
+
     /// The scales of one parameter.
-    fn scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales;
+    fn scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales {
+        if param.kind.is_trained() {
+            self.trained_scales(param, optimizer)
+        } else {
+            Scales::not_trained(param.kind)
+        }
+    }
 
     /// Settings for the record.
     fn settings(&self) -> serde_json::Value;

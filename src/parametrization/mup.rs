@@ -76,7 +76,7 @@ impl Parametrization for Mup {
         Some(self.base_width)
     }
 
-    fn scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales {
+    fn trained_scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales {
         let (m_in, m_out) = (param.fan_in_mult(), param.fan_out_mult());
         let multiplier = match param.role {
             Role::OutputLike => self.output_mult / m_in,

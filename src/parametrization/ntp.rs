@@ -35,15 +35,14 @@ impl Parametrization for Ntp {
         None
     }
 
-    fn scales(&self, param: &ParamInfo, _optimizer: OptimizerFamily) -> Scales {
+    fn trained_scales(&self, param: &ParamInfo, _optimizer: OptimizerFamily) -> Scales {
         let (init, multiplier) = match param.kind {
             ParamKind::Weight => (
                 Init::Normal(1.0),
                 self.weight_std / (param.fan_in as f64).sqrt(),
             ),
             ParamKind::Bias if self.bias_std > 0.0 => (Init::Normal(1.0), self.bias_std),
-            ParamKind::Bias | ParamKind::Shift => (Init::Constant(0.0), 1.0),
-            ParamKind::Gain => (Init::Constant(1.0), 1.0),
+            kind => (Init::Constant(kind.start()), 1.0),
         };
         Scales {
             init,

@@ -31,7 +31,7 @@ impl Parametrization for Sp {
         None
     }
 
-    fn scales(&self, param: &ParamInfo, _optimizer: OptimizerFamily) -> Scales {
+    fn trained_scales(&self, param: &ParamInfo, _optimizer: OptimizerFamily) -> Scales {
         Scales {
             init: self.init.init(param, param.fan_in),
             multiplier: 1.0,

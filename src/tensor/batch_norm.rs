@@ -1,12 +1,16 @@
 //! Batch normalisation over one member, in the layout `[batch, channels, pixels]`.
 //!
 //! Ioffe, Szegedy 2015 (arXiv 1502.03167), with PyTorch's conventions: each channel is normalised over
-//! examples and pixels by its mean and biased variance; running estimates take the unbiased variance.
+//! examples and pixels by its mean and biased variance; running estimates take the unbiased variance. A
+//! relu may follow at once, as in [`super::group_norm`].
+
+mod columns;
+mod tangents;
 
 use rayon::prelude::*;
 
 use super::elem::Elem;
-use super::group_norm::{Gradients, Sizes, sum, sums};
+use super::group_norm::{Gradients, Sizes, affine, lines, passed, sum, sums};
 use super::linear::Scaled;
 use super::matmul::Shared;
 use super::parallel::CHUNK;
@@ -23,9 +27,22 @@ pub struct BatchNorm<'a, T> {
     pub shift: Scaled<'a, T>,
     /// Added to the variance.
     pub eps: f64,
+    /// Whether a relu follows.
+    pub relu: bool,
 }
 
-/// Running estimates of a channel's moments.
+/// What channels are normalised by.
+#[derive(Debug, Clone, Copy)]
+pub struct Moments<'a, T> {
+    /// Means, `[channels]`.
+    pub mean: &'a [T],
+    /// Variances, `[channels]`.
+    pub var: &'a [T],
+    /// Whether they are the input's own and move with it (training), or running estimates.
+    pub own: bool,
+}
+
+/// Running estimates of the channels' moments.
 #[derive(Debug)]
 pub struct Running<'a, T> {
     /// Means, `[channels]`; PyTorch starts them at 0.
@@ -35,26 +52,46 @@ pub struct Running<'a, T> {
 }
 
 impl<T: Elem> Running<'_, T> {
-    /// Moves the estimates towards the moments in `saved` by the share `momentum`, as PyTorch does.
+    /// Moves the estimates towards the moments of a batch by the share `momentum`, as PyTorch does.
     /// `count` is the number of examples times pixels.
-    pub fn update(&mut self, saved: &[T], eps: f64, momentum: f64, count: usize) {
+    pub fn update(&mut self, batch: Moments<'_, T>, momentum: f64, count: usize) {
         let unbiased = T::of(count as f64 / (count.max(2) - 1) as f64);
         let momentum = T::of(momentum);
-        for ((mean, var), saved) in self
-            .mean
-            .iter_mut()
-            .zip(self.var.iter_mut())
-            .zip(saved.chunks_exact(2))
-        {
-            let scale = saved[1];
-            let now = ((scale * scale).recip() - T::of(eps)) * unbiased;
-            *mean += momentum * (saved[0] - *mean);
-            *var += momentum * (now - *var);
+        for (running, &now) in self.mean.iter_mut().zip(batch.mean) {
+            *running += momentum * (now - *running);
+        }
+        for (running, &now) in self.var.iter_mut().zip(batch.var) {
+            *running += momentum * (unbiased * now - *running);
         }
     }
 }
 
+/// What a channel's numbers are computed with.
+#[derive(Debug, Clone, Copy)]
+struct Channel<T> {
+    mean: T,
+    /// Reciprocal standard deviation.
+    scale: T,
+    /// The output is `slope · x + offset`, before the relu.
+    slope: T,
+    offset: T,
+}
+
+/// A channel's part of a tensor that other tasks write other channels of.
+///
+/// # Safety
+/// `range` is inside, and no other task uses these numbers.
+unsafe fn part<'a, T>(all: Shared<T>, range: std::ops::Range<usize>) -> &'a mut [T] {
+    // SAFETY: as the caller promises
+    unsafe { std::slice::from_raw_parts_mut(all.ptr().add(range.start), range.len()) }
+}
+
 impl<T: Elem> BatchNorm<'_, T> {
+    /// Numbers that a channel's moments are taken over.
+    fn count(&self) -> T {
+        T::of((self.sizes.batch * self.sizes.pixels).max(1) as f64)
+    }
+
     /// Runs `f` for every channel, in parallel if there is much to do.
     fn channels(&self, f: impl Fn(usize) + Sync + Send) {
         let s = self.sizes;
@@ -75,13 +112,28 @@ impl<T: Elem> BatchNorm<'_, T> {
         })
     }
 
-    /// Writes mean and reciprocal standard deviation of every channel, `saved [channels, 2]`.
-    pub fn moments(&self, x: &[T], saved: &mut [T]) {
-        let s = self.sizes;
-        let count = T::of((s.batch * s.pixels).max(1) as f64);
-        let to = Shared::new(saved);
+    #[inline(always)]
+    fn channel(&self, channel: usize, moments: Moments<'_, T>) -> Channel<T> {
+        let mean = moments.mean[channel];
+        let scale = (moments.var[channel] + T::of(self.eps)).sqrt().recip();
+        let slope = T::of(self.gain.multiplier) * self.gain.value[channel] * scale;
+        Channel {
+            mean,
+            scale,
+            slope,
+            offset: T::of(self.shift.multiplier) * self.shift.value[channel] - mean * slope,
+        }
+    }
+
+    /// Writes mean and biased variance of every channel, `[channels]` each.
+    pub fn moments(&self, x: &[T], mean: &mut [T], var: &mut [T]) {
+        if self.sizes.pixels == 1 {
+            return self.column_moments(x, mean, var);
+        }
+        let count = self.count();
+        let (means, vars) = (Shared::new(mean), Shared::new(var));
         self.channels(|channel| {
-            let [mean, scale] = simd(
+            let (mean, var) = simd(
                 #[inline(always)]
                 || {
                     let mut mean = T::zero();
@@ -92,43 +144,35 @@ impl<T: Elem> BatchNorm<'_, T> {
                     self.planes(channel).for_each(|at| {
                         var += sum::<T, 16>(&x[at], |x| (x - mean) * (x - mean));
                     });
-                    [mean, (var / count + T::of(self.eps)).sqrt().recip()]
+                    (mean, var / count)
                 },
             );
             // SAFETY: each channel's moments are written by one task
             unsafe {
-                to.ptr()
-                    .add(2 * channel)
-                    .cast::<[T; 2]>()
-                    .write([mean, scale])
-            };
+                means.ptr().add(channel).write(mean);
+                vars.ptr().add(channel).write(var);
+            }
         });
     }
 
-    /// The moments that evaluation uses, from running estimates, as `saved`.
-    pub fn running_moments(&self, mean: &[T], var: &[T], saved: &mut [T]) {
-        for ((to, &mean), &var) in saved.chunks_exact_mut(2).zip(mean).zip(var) {
-            to.copy_from_slice(&[mean, (var + T::of(self.eps)).sqrt().recip()]);
+    /// `y = gain · (x − mean) / √(var + eps) + shift`, then the relu.
+    pub fn forward(&self, x: &[T], moments: Moments<'_, T>, y: &mut [T]) {
+        if self.sizes.pixels == 1 {
+            return self.column_forward(x, moments, y);
         }
-    }
-
-    /// `y = gain · (x − mean) / √(var + eps) + shift` with the moments in `saved`.
-    pub fn forward(&self, x: &[T], saved: &[T], y: &mut [T]) {
         let to = Shared::new(y);
         self.channels(|channel| {
-            let (mean, scale) = (saved[2 * channel], saved[2 * channel + 1]);
-            let slope = T::of(self.gain.multiplier) * self.gain.value[channel] * scale;
-            let offset = T::of(self.shift.multiplier) * self.shift.value[channel] - mean * slope;
+            let c = self.channel(channel, moments);
             simd(
                 #[inline(always)]
                 || {
                     for at in self.planes(channel) {
                         // SAFETY: each channel's numbers are written by one task
-                        let y = unsafe {
-                            std::slice::from_raw_parts_mut(to.ptr().add(at.start), at.len())
-                        };
-                        for (y, &x) in y.iter_mut().zip(&x[at]) {
-                            *y = x.mul_add(slope, offset);
+                        let y = unsafe { part(to, at.clone()) };
+                        if self.relu {
+                            affine::<T, true>(&x[at], y, c.slope, c.offset);
+                        } else {
+                            affine::<T, false>(&x[at], y, c.slope, c.offset);
                         }
                     }
                 },
@@ -136,55 +180,69 @@ impl<T: Elem> BatchNorm<'_, T> {
         });
     }
 
-    /// From `gy`, the gradient of the output in training, writes those of gain, shift and input. With
-    /// `fixed`, the moments were running estimates, which do not move with the input.
-    pub fn backward(&self, x: &[T], saved: &[T], gy: &[T], fixed: bool, to: Gradients<'_, T>) {
-        let s = self.sizes;
-        let count = T::of((s.batch * s.pixels).max(1) as f64);
-        let (gain_to, shift_to) = (Shared::new(to.gain), Shared::new(to.shift));
+    /// From `gy`, the gradient of the output, writes those of gain, shift and input.
+    pub fn backward(&self, x: &[T], moments: Moments<'_, T>, gy: &[T], to: Gradients<'_, T>) {
+        if self.sizes.pixels == 1 {
+            return self.column_backward(x, moments, gy, to);
+        }
+        let gains = (Shared::new(to.gain), Shared::new(to.shift));
         let gx = to.input.map(Shared::new);
         self.channels(|channel| {
-            let (mean, scale) = (saved[2 * channel], saved[2 * channel + 1]);
-            let slope = T::of(self.gain.multiplier) * self.gain.value[channel] * scale;
             simd(
                 #[inline(always)]
                 || {
-                    let (mut sum, mut dot) = (T::zero(), T::zero());
-                    for at in self.planes(channel) {
-                        let (a, b) = sums(&gy[at.clone()], &x[at], |gy, _| gy);
-                        sum += a;
-                        dot += b;
-                    }
-                    let dot = (dot - mean * sum) * scale;
-                    // SAFETY: each channel's numbers are written by one task
-                    unsafe {
-                        gain_to
-                            .ptr()
-                            .add(channel)
-                            .write(T::of(self.gain.multiplier) * dot);
-                        shift_to
-                            .ptr()
-                            .add(channel)
-                            .write(T::of(self.shift.multiplier) * sum);
-                    }
-                    let Some(gx) = gx else { return };
-                    let (in_x, constant) = if fixed {
-                        (T::zero(), T::zero())
+                    if self.relu {
+                        self.channel_backward::<true>(channel, x, moments, gy, gains, gx);
                     } else {
-                        let in_x = -slope * scale * dot / count;
-                        (in_x, -slope * sum / count - mean * in_x)
-                    };
-                    for at in self.planes(channel) {
-                        // SAFETY: as above
-                        let gx = unsafe {
-                            std::slice::from_raw_parts_mut(gx.ptr().add(at.start), at.len())
-                        };
-                        for ((gx, &gy), &x) in gx.iter_mut().zip(&gy[at.clone()]).zip(&x[at]) {
-                            *gx = gy.mul_add(slope, x.mul_add(in_x, constant));
-                        }
+                        self.channel_backward::<false>(channel, x, moments, gy, gains, gx);
                     }
                 },
             );
         });
+    }
+
+    #[inline(always)]
+    fn channel_backward<const RELU: bool>(
+        &self,
+        channel: usize,
+        x: &[T],
+        moments: Moments<'_, T>,
+        gy: &[T],
+        (gain, shift): (Shared<T>, Shared<T>),
+        gx: Option<Shared<T>>,
+    ) {
+        let c = self.channel(channel, moments);
+        let (mut sum, mut dot) = (T::zero(), T::zero());
+        for at in self.planes(channel) {
+            let (a, b) = sums(&gy[at.clone()], &x[at], |gy, x| {
+                passed::<T, RELU>(gy, x, c.slope, c.offset)
+            });
+            sum += a;
+            dot += b;
+        }
+        let dot = (dot - c.mean * sum) * c.scale;
+        // SAFETY: each channel's numbers are written by one task
+        unsafe {
+            gain.ptr()
+                .add(channel)
+                .write(T::of(self.gain.multiplier) * dot);
+            shift
+                .ptr()
+                .add(channel)
+                .write(T::of(self.shift.multiplier) * sum);
+        }
+        let Some(gx) = gx else { return };
+        // gx = slope · (gy − mean of gy − normalised · mean of gy · normalised), as a line in gy and x
+        let (mut in_x, mut constant) = (T::zero(), T::zero());
+        if moments.own {
+            in_x = -c.slope * c.scale * dot / self.count();
+            constant = -c.slope * sum / self.count() - c.mean * in_x;
+        }
+        for at in self.planes(channel) {
+            // SAFETY: as above
+            let gx = unsafe { part(gx, at.clone()) };
+            let line = (c.slope, c.offset);
+            lines::<T, RELU>(gx, &gy[at.clone()], &x[at], line, (in_x, constant));
+        }
     }
 }

@@ -145,7 +145,7 @@ fn moments<T: Elem>(x: &[T], eps: f64) -> (T, T) {
 
 /// `y = slope · x + offset`, then the relu; NaN passes through.
 #[inline(always)]
-fn affine<T: Elem, const RELU: bool>(x: &[T], y: &mut [T], slope: T, offset: T) {
+pub(super) fn affine<T: Elem, const RELU: bool>(x: &[T], y: &mut [T], slope: T, offset: T) {
     for (y, &x) in y.iter_mut().zip(x) {
         let value = x.mul_add(slope, offset);
         *y = if RELU && value < T::zero() {
@@ -425,7 +425,7 @@ impl<T: Elem> GroupNorm<'_, T> {
 
 /// The gradient behind the relu; as in [`affine`], and 0 at 0.
 #[inline(always)]
-fn passed<T: Elem, const RELU: bool>(gy: T, x: T, slope: T, offset: T) -> T {
+pub(super) fn passed<T: Elem, const RELU: bool>(gy: T, x: T, slope: T, offset: T) -> T {
     if !RELU || x.mul_add(slope, offset) > T::zero() {
         gy
     } else {
@@ -435,7 +435,7 @@ fn passed<T: Elem, const RELU: bool>(gy: T, x: T, slope: T, offset: T) -> T {
 
 /// `gx = slope · gy + in_x · x + constant`.
 #[inline(always)]
-fn lines<T: Elem, const RELU: bool>(
+pub(super) fn lines<T: Elem, const RELU: bool>(
     gx: &mut [T],
     gy: &[T],
     x: &[T],

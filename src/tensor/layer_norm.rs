@@ -1,4 +1,7 @@
-//! Layer normalisation over the last axis of one member.
+//! Layer normalisation and RMS normalisation over the last axis of one member.
+//!
+//! The two differ in the mean and the bias: with `CENTRED` the mean is taken off and a bias is added,
+//! as layer normalisation does; without it the mean counts as 0 and the bias is empty.
 //!
 //! Rows are worked on in blocks with fixed borders. Gradients of gain and bias are summed over rows
 //! in order within blocks and over blocks.
@@ -15,28 +18,53 @@ use super::simd::simd;
 
 pub use tangents::{backward_tangent, tangent};
 
-/// Mean and reciprocal standard deviation (biased variance, as in PyTorch) of one row.
+/// How many numbers [`forward`] saves of every row: its mean, if that is taken off, and the reciprocal of
+/// its standard deviation or root mean square.
+pub const fn saved_per_row(centred: bool) -> usize {
+    1 + centred as usize
+}
+
+/// Mean and factor of a row, from what was saved of it.
 #[inline(always)]
-fn moments<T: Elem>(row: &[T], eps: T) -> [T; 2] {
+fn saved_moments<T: Elem, const CENTRED: bool>(saved: &[T]) -> (T, T) {
+    if CENTRED {
+        (saved[0], saved[1])
+    } else {
+        (T::zero(), saved[0])
+    }
+}
+
+/// What is saved of a row: mean and reciprocal standard deviation (biased variance, as in PyTorch).
+#[inline(always)]
+fn save_moments<T: Elem, const CENTRED: bool>(row: &[T], eps: T, saved: &mut [T]) {
     let n = T::of(row.len() as f64);
-    let [sum] = sums(
-        [row],
-        #[inline(always)]
-        |[x]| [x],
-    );
-    let mean = sum / n;
+    let mean = if CENTRED {
+        let [sum] = sums(
+            [row],
+            #[inline(always)]
+            |[x]| [x],
+        );
+        sum / n
+    } else {
+        T::zero()
+    };
     let [squares] = sums(
         [row],
         #[inline(always)]
         |[x]| [(x - mean) * (x - mean)],
     );
-    [mean, (squares / n + eps).sqrt().recip()]
+    let scale = (squares / n + eps).sqrt().recip();
+    if CENTRED {
+        saved.copy_from_slice(&[mean, scale]);
+    } else {
+        saved[0] = scale;
+    }
 }
 
-/// `y = gain · (x − mean) / √(var + eps) + bias` over rows of as many features as the gain has.
-/// Ba, Kiros, Hinton 2016, with PyTorch's conventions. `saved` receives mean and reciprocal standard
-/// deviation of every row.
-pub fn forward<T: Elem>(
+/// `y = gain · (x − mean) / √(var + eps) + bias` over rows of as many features as the gain has (Ba,
+/// Kiros, Hinton 2016); without `CENTRED` `y = gain · x / √(mean(x²) + eps)` (Zhang, Sennrich 2019, arXiv
+/// 1910.07467). Both with PyTorch's conventions. `saved` receives [`saved_per_row`] numbers of every row.
+pub fn forward<T: Elem, const CENTRED: bool>(
     x: &[T],
     gain: Scaled<'_, T>,
     bias: Scaled<'_, T>,
@@ -48,7 +76,7 @@ pub fn forward<T: Elem>(
     let block = |((y, saved), x): ((&mut [T], &mut [T]), &[T])| {
         simd(
             #[inline(always)]
-            || normalise(x, gain, bias, T::of(eps), y, saved),
+            || normalise::<T, CENTRED>(x, gain, bias, T::of(eps), y, saved),
         );
     };
     if y.len() < PARALLEL {
@@ -56,13 +84,13 @@ pub fn forward<T: Elem>(
     }
     let rows = (CHUNK / f).max(1);
     y.par_chunks_mut(rows * f)
-        .zip(saved.par_chunks_mut(2 * rows))
+        .zip(saved.par_chunks_mut(saved_per_row(CENTRED) * rows))
         .zip(x.par_chunks(rows * f))
         .for_each(block);
 }
 
 #[inline(always)]
-fn normalise<T: Elem>(
+fn normalise<T: Elem, const CENTRED: bool>(
     x: &[T],
     gain: Scaled<'_, T>,
     bias: Scaled<'_, T>,
@@ -73,11 +101,17 @@ fn normalise<T: Elem>(
     let f = gain.value.len().max(1);
     let (gain_scale, bias_scale) = (T::of(gain.multiplier), T::of(bias.multiplier));
     let rows = y.chunks_exact_mut(f).zip(x.chunks_exact(f));
-    for ((y, x), saved) in rows.zip(saved.chunks_exact_mut(2)) {
-        let [mean, scale] = moments(x, eps);
-        saved.copy_from_slice(&[mean, scale]);
-        for (((y, &x), &g), &b) in y.iter_mut().zip(x).zip(gain.value).zip(bias.value) {
-            *y = gain_scale * g * ((x - mean) * scale) + bias_scale * b;
+    for ((y, x), saved) in rows.zip(saved.chunks_exact_mut(saved_per_row(CENTRED))) {
+        save_moments::<T, CENTRED>(x, eps, saved);
+        let (mean, scale) = saved_moments::<T, CENTRED>(saved);
+        if CENTRED {
+            for (((y, &x), &g), &b) in y.iter_mut().zip(x).zip(gain.value).zip(bias.value) {
+                *y = gain_scale * g * ((x - mean) * scale) + bias_scale * b;
+            }
+        } else {
+            for ((y, &x), &g) in y.iter_mut().zip(x).zip(gain.value) {
+                *y = gain_scale * g * (x * scale);
+            }
         }
     }
 }
@@ -87,7 +121,7 @@ fn normalise<T: Elem>(
 pub struct Gradients<'a, T> {
     /// Gradient of the gain.
     pub gain: &'a mut [T],
-    /// Gradient of the bias.
+    /// Gradient of the bias; empty where there is none.
     pub bias: &'a mut [T],
     /// Gradient of the input; `None` if nothing needs it.
     pub input: Option<&'a mut [T]>,
@@ -108,7 +142,7 @@ impl<T: Elem> Gradients<'_, T> {
         sum_of_blocks(
             (rows, f),
             self.input,
-            2 * f,
+            f + self.bias.len(),
             |rows, input, sums| {
                 let (gain, bias) = sums.split_at_mut(f);
                 block(rows, input, gain, bias);
@@ -127,7 +161,7 @@ impl<T: Elem> Gradients<'_, T> {
 }
 
 /// The backward pass of [`forward`] from `gy`, the gradient of `y`.
-pub fn backward<T: Elem>(
+pub fn backward<T: Elem, const CENTRED: bool>(
     x: &[T],
     gain: Scaled<'_, T>,
     bias_scale: f64,
@@ -142,14 +176,15 @@ pub fn backward<T: Elem>(
     let gain_scale = T::of(gain.multiplier);
     let scales = [gain_scale, T::of(bias_scale)];
     to.fill(x.len() / f, scales, |rows, gx, gg, gb| {
-        let saved = &saved[2 * rows.start..2 * rows.end];
+        let per_row = saved_per_row(CENTRED);
+        let saved = &saved[per_row * rows.start..per_row * rows.end];
         let [x, gy] = [x, gy].map(|all| &all[rows.start * f..rows.end * f]);
         simd(
             #[inline(always)]
             || {
-                parameter_gradients(x, saved, gy, gg, gb);
+                parameter_gradients::<T, CENTRED>(x, saved, gy, gg, gb);
                 if let Some(gx) = gx {
-                    input_gradient(x, (gain.value, gain_scale), saved, gy, gx);
+                    input_gradient::<T, CENTRED>(x, (gain.value, gain_scale), saved, gy, gx);
                 }
             },
         );
@@ -157,20 +192,32 @@ pub fn backward<T: Elem>(
 }
 
 #[inline(always)]
-fn parameter_gradients<T: Elem>(x: &[T], saved: &[T], gy: &[T], gg: &mut [T], gb: &mut [T]) {
+fn parameter_gradients<T: Elem, const CENTRED: bool>(
+    x: &[T],
+    saved: &[T],
+    gy: &[T],
+    gg: &mut [T],
+    gb: &mut [T],
+) {
     let f = gg.len();
     let rows = x.chunks_exact(f).zip(gy.chunks_exact(f));
-    for ((x, gy), saved) in rows.zip(saved.chunks_exact(2)) {
-        let (mean, scale) = (saved[0], saved[1]);
-        for (((gg, gb), &gy), &x) in gg.iter_mut().zip(gb.iter_mut()).zip(gy).zip(x) {
-            *gg += gy * ((x - mean) * scale);
-            *gb += gy;
+    for ((x, gy), saved) in rows.zip(saved.chunks_exact(saved_per_row(CENTRED))) {
+        let (mean, scale) = saved_moments::<T, CENTRED>(saved);
+        if CENTRED {
+            for (((gg, gb), &gy), &x) in gg.iter_mut().zip(gb.iter_mut()).zip(gy).zip(x) {
+                *gg += gy * ((x - mean) * scale);
+                *gb += gy;
+            }
+        } else {
+            for ((gg, &gy), &x) in gg.iter_mut().zip(gy).zip(x) {
+                *gg += gy * (x * scale);
+            }
         }
     }
 }
 
 #[inline(always)]
-fn input_gradient<T: Elem>(
+fn input_gradient<T: Elem, const CENTRED: bool>(
     x: &[T],
     (gain, gain_scale): (&[T], T),
     saved: &[T],
@@ -180,8 +227,9 @@ fn input_gradient<T: Elem>(
     let f = gain.len();
     let n = T::of(f as f64);
     let rows = gx.chunks_exact_mut(f).zip(x.chunks_exact(f));
-    for (((gx, x), gy), saved) in rows.zip(gy.chunks_exact(f)).zip(saved.chunks_exact(2)) {
-        let (mean, scale) = (saved[0], saved[1]);
+    let rows = rows.zip(gy.chunks_exact(f));
+    for (((gx, x), gy), saved) in rows.zip(saved.chunks_exact(saved_per_row(CENTRED))) {
+        let (mean, scale) = saved_moments::<T, CENTRED>(saved);
         let [sum, dot] = sums(
             [x, gy, gain],
             #[inline(always)]
@@ -190,7 +238,8 @@ fn input_gradient<T: Elem>(
                 [d, d * ((x - mean) * scale)]
             },
         );
-        let (m1, m2) = (sum / n, dot / n);
+        let m1 = if CENTRED { sum / n } else { T::zero() };
+        let m2 = dot / n;
         let factor = gain_scale * scale;
         for (((gx, &gy), &g), &x) in gx.iter_mut().zip(gy).zip(gain).zip(x) {
             *gx = factor * (gy * g - m1 - (x - mean) * scale * m2);

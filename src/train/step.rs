@@ -68,6 +68,9 @@ impl<T: Optimized> MemberWork<T> for StepWork<'_, T> {
 
     fn update_part(&self, member: usize, i: usize, start: usize, gradient: &[T]) -> Result<()> {
         let s = &self.settings;
+        if !s.params[i].info.kind.is_trained() {
+            return Ok(());
+        }
         self.receive(i, gradient);
         let part = start..start + gradient.len();
         // SAFETY: the passes over this member no longer need these entries, and nobody else updates them
@@ -89,10 +92,10 @@ impl<T: Optimized> MemberWork<T> for StepWork<'_, T> {
         })
     }
 
-    fn update(&self, member: usize, loss: f64) -> Result<()> {
+    fn update(&self, member: usize, loss: f64) -> Result<bool> {
         let s = &self.settings;
         if !self.goes_on(member, loss) {
-            return Ok(());
+            return Ok(false);
         }
         // SAFETY: the step calls this once per member, when its gradients are done
         unsafe { s.clip.apply_member(&self.grads, member) };
@@ -102,7 +105,7 @@ impl<T: Optimized> MemberWork<T> for StepWork<'_, T> {
             self.update_part(member, i, 0, gradient)
                 .map_err(|e| e.at(&param.info.path))?;
         }
-        Ok(())
+        Ok(true)
     }
 }
 

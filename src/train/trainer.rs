@@ -20,7 +20,7 @@ use crate::metrics::{
     Average, Goal, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse,
 };
 use crate::model::{Model, SharedModel};
-use crate::nn::{Gradients, Plan};
+use crate::nn::{Gradients, Mode, Plan};
 use crate::optim::Optimizer;
 use crate::parametrization::Scales;
 use crate::tensor::rng::Key;
@@ -113,12 +113,21 @@ impl Trainer {
         })?;
         let plan = guard.plan(settings.batch, Gradients::Passing)?;
         let zeros = |t: &Tensor| t.zeros_like();
-        let values = || guard.params().iter().map(|p| &p.value);
-        let grads = values()
-            .map(zeros)
+        let grads = guard
+            .params()
+            .iter()
+            .map(|p| zeros(&p.value))
             .collect::<candle_core::Result<Vec<_>>>()?;
-        let states = values()
-            .map(|p| optimizer.states().iter().map(|_| zeros(p)).collect())
+        let states = guard
+            .params()
+            .iter()
+            .map(|p| {
+                let kept = optimizer
+                    .states()
+                    .iter()
+                    .filter(|_| p.info.kind.is_trained());
+                kept.map(|_| zeros(&p.value)).collect()
+            })
             .collect::<candle_core::Result<Vec<_>>>()?;
         let record = Record::new(json!({
             "model": guard.record(),
@@ -196,12 +205,12 @@ impl Trainer {
         &self.active
     }
 
-    /// Paths of the parameters that have received no gradient other than 0 so far.
+    /// Paths of the trained parameters that have received no gradient other than 0 so far.
     pub fn without_gradient(&self) -> Vec<String> {
         let model = read(&self.model);
         let missing = model.params().iter().zip(&self.received);
         missing
-            .filter(|(_, received)| !received.load(Relaxed))
+            .filter(|(p, received)| p.info.kind.is_trained() && !received.load(Relaxed))
             .map(|(p, _)| p.info.path.clone())
             .collect()
     }
@@ -384,7 +393,7 @@ impl Trainer {
         };
         let (plan, values, grads) = (&self.plan, model.values(), &self.grads);
         let noise = |&seed: &u64| Key::new(seed).label("noise").fold(self.step);
-        plan.set_noise(model.seeds().iter().map(noise).collect());
+        plan.set_mode(Mode::Training(model.seeds().iter().map(noise).collect()));
         let losses = match model.dtype() {
             DType::F64 => {
                 let work = StepWork::<f64>::new(step, grads, &self.states)?;

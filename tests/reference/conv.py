@@ -34,18 +34,18 @@ POOLS = [  # image, kernel, stride, padding
 
 
 class Block(nn.Module):
-    """As in He, Zhang, Ren, Sun 2016, with group normalisation."""
+    """As in He, Zhang, Ren, Sun 2016; `norm` makes a normalisation of so many channels."""
 
-    def __init__(self, channels, outputs, stride, groups):
+    def __init__(self, channels, outputs, stride, norm):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, outputs, 3, stride, 1, bias=False)
-        self.norm1 = nn.GroupNorm(groups, outputs)
+        self.norm1 = norm(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.norm2 = nn.GroupNorm(groups, outputs)
+        self.norm2 = norm(outputs)
         self.shortcut = None
         if stride != 1 or channels != outputs:
             self.shortcut = nn.ModuleDict(
-                {"conv": nn.Conv2d(channels, outputs, 1, stride, bias=False), "norm": nn.GroupNorm(groups, outputs)}
+                {"conv": nn.Conv2d(channels, outputs, 1, stride, bias=False), "norm": norm(outputs)}
             )
 
     def forward(self, x):
@@ -56,16 +56,16 @@ class Block(nn.Module):
 
 
 class ResNet18(nn.Module):
-    def __init__(self, width, groups, outputs):
+    def __init__(self, width, norm, outputs):
         super().__init__()
         self.stem = nn.Conv2d(3, width, 3, 1, 1, bias=False)
-        self.stem_norm = nn.GroupNorm(groups, width)
+        self.stem_norm = norm(width)
         self.stages = nn.ModuleList()
         channels = width
         for stage in range(4):
             size = width << stage
-            first = Block(channels, size, 1 if stage == 0 else 2, groups)
-            self.stages.append(nn.ModuleList([first, Block(size, size, 1, groups)]))
+            first = Block(channels, size, 1 if stage == 0 else 2, norm)
+            self.stages.append(nn.ModuleList([first, Block(size, size, 1, norm)]))
             channels = size
         self.readout = nn.Linear(channels, outputs)
 
@@ -138,7 +138,7 @@ def main():
                 cases.tensors[f"{name}.{n}"] = array(v)
 
     # few channels and small images keep the file small
-    net = ResNet18(width=2, groups=2, outputs=3)
+    net = ResNet18(width=2, norm=lambda channels: nn.GroupNorm(2, channels), outputs=3)
     x = normal(3, 3, 9, 8)
     params = {n: normal(*p.shape) / np.sqrt(max(1, np.prod(p.shape[1:]))) for n, p in net.named_parameters()}
     renamed = {n.replace("stem_norm", "stem.norm"): v for n, v in params.items()}

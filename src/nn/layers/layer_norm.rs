@@ -60,7 +60,7 @@ impl Layer for LayerNorm {
 
     fn saved(&self, batch: usize, input: &[usize]) -> usize {
         let rows: usize = input[..input.len().saturating_sub(1)].iter().product();
-        2 * batch * rows
+        layer_norm::saved_per_row(true) * batch * rows
     }
 }
 
@@ -74,7 +74,7 @@ fn scaled<'a, T: Elem>(weights: &Weights<'a, T>, i: usize) -> Scaled<'a, T> {
 impl<T: Elem> Passes<T> for LayerNorm {
     fn forward(&self, at: Pass<'_, T>, y: &mut [T], saved: &mut [T]) -> Result<()> {
         let [gain, bias] = [0, 1].map(|i| scaled(&at.params, i));
-        layer_norm::forward(at.x, gain, bias, self.eps, y, saved);
+        layer_norm::forward::<T, true>(at.x, gain, bias, self.eps, y, saved);
         Ok(())
     }
 
@@ -92,8 +92,9 @@ impl<T: Elem> Passes<T> for LayerNorm {
             bias,
             input: gx,
         };
+        let gain = scaled(&at.params, 0);
         let bias_scale = at.params.multiplier(1);
-        layer_norm::backward(at.x, scaled(&at.params, 0), bias_scale, was.saved, gy, to);
+        layer_norm::backward::<T, true>(at.x, gain, bias_scale, was.saved, gy, to);
         Ok(())
     }
 
@@ -106,7 +107,7 @@ impl<T: Elem> Passes<T> for LayerNorm {
     ) -> Result<()> {
         let gain = (scaled(&at.params, 0), tangents.params.value(0));
         let dbias = scaled(&tangents.params, 1);
-        layer_norm::tangent((at.x, tangents.x), gain, dbias, was.saved, dy);
+        layer_norm::tangent::<T, true>((at.x, tangents.x), gain, dbias, was.saved, dy);
         Ok(())
     }
 
@@ -126,8 +127,8 @@ impl<T: Elem> Passes<T> for LayerNorm {
             input: dgx,
         };
         let gain = (scaled(&at.params, 0), tangents.params.value(0));
-        let x = (at.x, tangents.x);
-        layer_norm::backward_tangent(x, gain, at.params.multiplier(1), was.saved, gradient, to);
+        let (x, bias_scale) = ((at.x, tangents.x), at.params.multiplier(1));
+        layer_norm::backward_tangent::<T, true>(x, gain, bias_scale, was.saved, gradient, to);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod batch_norm;
 mod conv2d;
 mod dropout;
 mod embedding;
@@ -11,6 +12,7 @@ mod group_norm;
 mod layer_norm;
 mod linear;
 mod pool;
+mod rms_norm;
 mod rope;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ mod tests;
 pub use crate::tensor::activation::Activation;
 pub use crate::tensor::rope::Pairs;
 pub use attention::{Attention, AttentionScale};
+pub use batch_norm::BatchNorm;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
 pub use embedding::{Embedding, PositionalEmbedding};
@@ -27,4 +30,5 @@ pub use group_norm::GroupNorm;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use pool::{Pool2d, Pooling};
+pub use rms_norm::RmsNorm;
 pub use rope::Rope;

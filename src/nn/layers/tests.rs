@@ -1,10 +1,12 @@
-//! Every pass of the layers for images against central differences.
+//! Every pass of layers against central differences.
 
 use candle_core::{Device, Tensor};
 
 use super::*;
 use crate::error::Result;
-use crate::nn::{Buffer, Forward, Layer, Parts, Pass, Passes, Tangents, Weights};
+use crate::nn::{
+    Buffer, Forward, Layer, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents, Weights,
+};
 use crate::tensor::rng::Key;
 
 fn numbers(seed: u64, n: usize) -> Vec<f64> {
@@ -49,6 +51,7 @@ struct Case<'a> {
     input: &'a [usize],
     output: Vec<usize>,
     multipliers: Vec<f64>,
+    training: bool,
 }
 
 impl Case<'_> {
@@ -72,6 +75,7 @@ impl Case<'_> {
                 member: 0,
             },
             x: &at.x,
+            training: self.training,
             noise: None,
         };
         let mut y = vec![f64::NAN; self.batch * self.output.iter().product::<usize>()];
@@ -138,32 +142,59 @@ fn bound<'a>(
     Tangents { params, x }
 }
 
+/// A value of a parameter.
+fn start(param: &ParamSpec, seed: u64) -> Vec<f64> {
+    let mut values = numbers(seed, param.shape.iter().product());
+    if param.kind == ParamKind::RunningVar {
+        values.iter_mut().for_each(|v| *v = v.exp());
+    }
+    values
+}
+
+/// A direction; what is not trained does not move.
+fn direction(param: &ParamSpec, seed: u64) -> Vec<f64> {
+    let moves = if param.kind.is_trained() { 1.0 } else { 0.0 };
+    let values = numbers(seed, param.shape.iter().product());
+    values.into_iter().map(|v| moves * v).collect()
+}
+
+/// Compares every pass of a layer, in training and outside, with differences.
 fn check(layer: &dyn Layer, batch: usize, input: &[usize]) -> Result<()> {
-    let name = format!("{} {:?} {input:?}", layer.kind(), layer.settings());
+    [true, false]
+        .into_iter()
+        .try_for_each(|training| check_in(training, layer, batch, input))
+}
+
+fn check_in(training: bool, layer: &dyn Layer, batch: usize, input: &[usize]) -> Result<()> {
+    let name = format!(
+        "{} {:?} {input:?}, training: {training}",
+        layer.kind(),
+        layer.settings()
+    );
     let output = layer.output_shape(input)?;
-    let sizes: Vec<usize> = layer
-        .params(input)
-        .iter()
-        .map(|p| p.shape.iter().product())
-        .collect();
+    let params = layer.params(input);
     let outputs = batch * output.iter().product::<usize>();
-    let point = |seed: u64| Point {
-        params: sizes
+    let point = |seed: u64, of: fn(&ParamSpec, u64) -> Vec<f64>| Point {
+        params: params
             .iter()
-            .zip(0..)
-            .map(|(&n, i)| numbers(seed + i, n))
+            .zip(seed..)
+            .map(|(p, seed)| of(p, seed))
             .collect(),
         x: numbers(seed + 10, batch * input.iter().product::<usize>()),
     };
-    let multipliers = (0..sizes.len()).map(|i| 0.7 - 0.4 * i as f64).collect();
+    let multiplier = |(i, p): (usize, &ParamSpec)| match p.kind.is_trained() {
+        true => 0.7 - 0.4 * i as f64,
+        false => 1.0,
+    };
     let case = Case {
         layer,
         batch,
         input,
         output,
-        multipliers,
+        multipliers: params.iter().enumerate().map(multiplier).collect(),
+        training,
     };
-    let (at, d) = (point(100), point(200));
+    let (at, d) = (point(100, start), point(200, direction));
     let (gy, dgy) = (numbers(1, outputs), numbers(2, outputs));
     let h = 1e-6;
     let (up, down) = (at.moved(&d, h), at.moved(&d, -h));
@@ -293,7 +324,27 @@ fn passes_equal_central_differences() -> Result<()> {
             &[3, 7, 5],
         )?;
     }
-    check(&GlobalAvgPool, 2, &[3, 4, 5])
+    check(&GlobalAvgPool, 2, &[3, 4, 5])?;
+    for (batch, input) in [(3, &[5][..]), (1, &[2, 1]), (2, &[3, 40]), (4, &[1])] {
+        check(&LayerNorm { eps: 1e-2 }, batch, input)?;
+        check(&RmsNorm { eps: 1e-2 }, batch, input)?;
+    }
+    for relu in [false, true] {
+        let norm = BatchNorm {
+            eps: 1e-2,
+            relu,
+            ..BatchNorm::default()
+        };
+        for (batch, input) in [
+            (3, &[4, 3, 5][..]),
+            (5, &[3]),
+            (1, &[2, 7]),
+            (2, &[1, 9, 5]),
+        ] {
+            check(&norm, batch, input)?;
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -314,6 +365,10 @@ fn inputs_that_do_not_fit_are_refused() {
     refused(&GroupNorm::new(3), &[4, 2, 2]);
     refused(&GroupNorm::new(0), &[4, 2, 2]);
     refused(&GlobalAvgPool, &[]);
+    refused(&LayerNorm::default(), &[]);
+    refused(&RmsNorm::default(), &[]);
+    refused(&BatchNorm::default(), &[]);
+    refused(&BatchNorm::default(), &[0, 3]);
     let pool = Pool2d {
         pooling: Pooling::Max,
         kernel: [2, 2],

@@ -224,22 +224,13 @@ impl<T: LayerElem> Bound<'_, T> {
         let Some((_, pass)) = self.pass(op, work.inputs, work.member) else {
             return Ok(None);
         };
-        if layer.mixes_examples() {
+        if layer.mixes_examples(pass.training) {
             return Err(Error::setting(format!(
                 "{} mixes the examples of a batch, so that one example has no kernel of its own",
                 layer.kind()
             )));
         }
-        // SAFETY: nobody writes what the forward pass left
-        let was = unsafe {
-            Forward {
-                y: self.value(work.inputs, op.y, work.member),
-                saved: self.runner.saved[i]
-                    .as_ref()
-                    .map(|s| s.of(work.member))
-                    .unwrap_or_default(),
-            }
-        };
+        let was = self.was(i, op, work.inputs, work.member);
         let passes = T::passes(&**layer);
         let add = |data: &[T], outputs: usize| {
             let own = work.kernels.len() == self.multipliers.len();

@@ -7,13 +7,12 @@ use rayon::prelude::*;
 
 use super::build::{Built, Gradients};
 use super::tangent::TangentBuffers;
-use super::{Op, OpKind, other_params};
+use super::{Mode, Op, OpKind, other_params};
 use crate::error::{Error, Result};
 use crate::nn::buffer::Buffer;
 use crate::nn::layer::{Forward, Layer, LayerElem, Param, Pass, Weights};
 use crate::nn::parts::{Parts, Updates};
 use crate::tensor::elementwise::{accumulate, add_scaled, copy_scaled};
-use crate::tensor::rng::Key;
 
 /// What a training step does with each member beside the two passes.
 pub trait MemberWork<T>: Sync {
@@ -35,11 +34,12 @@ pub trait MemberWork<T>: Sync {
     /// If an update fails.
     fn update_part(&self, member: usize, param: usize, start: usize, gradient: &[T]) -> Result<()>;
 
-    /// Updates the parameters when all of the member's gradients are there.
+    /// Updates the parameters when all of the member's gradients are there; says whether the member was
+    /// updated, as one that has diverged is not.
     ///
     /// # Errors
     /// If an update fails.
-    fn update(&self, member: usize, loss: f64) -> Result<()>;
+    fn update(&self, member: usize, loss: f64) -> Result<bool>;
 }
 
 /// The buffers of a plan, in one element type.
@@ -66,8 +66,7 @@ pub struct Bound<'a, T> {
     params: Vec<Buffer<T>>,
     pub(super) multipliers: Vec<f64>,
     grads: Vec<Buffer<T>>,
-    /// One key per member during training, else none.
-    noise: Vec<Key>,
+    mode: Mode,
 }
 
 impl<T: LayerElem> Runner<T> {
@@ -101,12 +100,7 @@ impl<T: LayerElem> Runner<T> {
         })
     }
 
-    pub fn bind(
-        &self,
-        params: &[Param<'_>],
-        grads: &[Tensor],
-        noise: Vec<Key>,
-    ) -> Result<Bound<'_, T>> {
+    pub fn bind(&self, params: &[Param<'_>], grads: &[Tensor], mode: Mode) -> Result<Bound<'_, T>> {
         if params.len() != self.params {
             return Err(other_params(self.params, params.len()));
         }
@@ -121,7 +115,7 @@ impl<T: LayerElem> Runner<T> {
                 .collect::<Result<_>>()?,
             multipliers: params.iter().map(|p| p.multiplier).collect(),
             grads: grads.iter().map(Buffer::new).collect::<Result<_>>()?,
-            noise,
+            mode,
         })
     }
 
@@ -191,11 +185,15 @@ impl<T: LayerElem> Bound<'_, T> {
                 )
             };
             let loss = work.loss(member, y, gy)?;
-            if work.during_backward(member, loss) {
+            let updated = if work.during_backward(member, loss) {
                 self.member_backward(ops, &inputs, member, Some(work))?;
+                true
             } else {
                 self.member_backward(ops, &inputs, member, None)?;
-                work.update(member, loss)?;
+                work.update(member, loss)?
+            };
+            if updated {
+                self.update_estimates(ops, &inputs, member)?;
             }
             Ok(loss)
         })
@@ -256,14 +254,18 @@ impl<T: LayerElem> Bound<'_, T> {
         };
         // SAFETY: only operations write activations, and one member's run one after the other
         let x = unsafe { self.value(inputs, *x, member) };
+        let (training, key) = match &self.mode {
+            Mode::Evaluation => (false, None),
+            Mode::Training(keys) => (true, keys.get(member)),
+        };
         let pass = Pass {
             batch,
             input,
             output,
             params,
             x,
-            noise: (self.noise.get(member).filter(|_| layer.is_random()))
-                .map(|key| key.label(&op.path)),
+            training,
+            noise: (key.filter(|_| layer.is_random())).map(|key| key.label(&op.path)),
         };
         Some((&**layer, pass))
     }
@@ -401,16 +403,7 @@ impl<T: LayerElem> Bound<'_, T> {
                 let Some((layer, pass)) = self.pass(op, inputs, member) else {
                     return Ok(());
                 };
-                // SAFETY: nobody writes activations during the backward pass
-                let was = unsafe {
-                    Forward {
-                        y: self.value(inputs, op.y, member),
-                        saved: self.runner.saved[i]
-                            .as_ref()
-                            .map(|s| s.of(member))
-                            .unwrap_or_default(),
-                    }
-                };
+                let was = self.was(i, op, inputs, member);
                 // SAFETY: this task alone uses this member's gradients
                 let grads = unsafe { Parts::new(&self.grads[params.clone()], member) };
                 let grads = grads.with(updates);
@@ -423,6 +416,46 @@ impl<T: LayerElem> Bound<'_, T> {
                 })
             }
         }
+    }
+
+    /// What the forward pass over a member left.
+    pub(super) fn was<'b>(
+        &'b self,
+        i: usize,
+        op: &Op,
+        inputs: &'b Buffer<T>,
+        member: usize,
+    ) -> Forward<'b, T> {
+        let saved = self.runner.saved[i].as_ref();
+        // SAFETY: only the forward pass writes it, which is over
+        unsafe {
+            Forward {
+                y: self.value(inputs, op.y, member),
+                saved: saved.map(|s| s.of(member)).unwrap_or_default(),
+            }
+        }
+    }
+
+    /// At the end of a training step: lets layers' running estimates follow the batch.
+    fn update_estimates(&self, ops: &[Op], inputs: &Buffer<T>, member: usize) -> Result<()> {
+        if self.mode == Mode::Evaluation {
+            return Ok(());
+        }
+        for (i, op) in ops.iter().enumerate() {
+            let OpKind::Layer { params, .. } = &op.kind else {
+                continue;
+            };
+            let Some((layer, pass)) = self.pass(op, inputs, member).filter(|_| !params.is_empty())
+            else {
+                continue;
+            };
+            // SAFETY: this task alone works on this member, whose passes are over
+            let own = unsafe { Parts::new(&self.params[params.clone()], member) };
+            T::passes(layer)
+                .update_estimates(pass, self.was(i, op, inputs, member), own)
+                .map_err(|e| e.at(&op.path))?;
+        }
+        Ok(())
     }
 
     /// Lets `fill` write the gradient of an activation, or add to what another consumer has written.

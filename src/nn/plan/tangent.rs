@@ -149,14 +149,7 @@ impl<T: LayerElem> Product<'_, T> {
     }
 
     fn was(&self, i: usize, op: &Op) -> Forward<'_, T> {
-        let saved = self.bound.runner.saved[i].as_ref();
-        // SAFETY: nobody writes what the forward pass left
-        unsafe {
-            Forward {
-                y: self.bound.value(self.inputs, op.y, self.member),
-                saved: saved.map(|s| s.of(self.member)).unwrap_or_default(),
-            }
-        }
+        self.bound.was(i, op, self.inputs, self.member)
     }
 
     fn tangents(&self, params: std::ops::Range<usize>, x: usize) -> Tangents<'_, T> {

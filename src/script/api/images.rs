@@ -6,8 +6,8 @@ use rhai::plugin::*;
 use super::Registry;
 use super::nn::{LayerValue, plain};
 use crate::error::{Error, Result};
-use crate::nn::layers::{Conv2d, GlobalAvgPool, GroupNorm, Pool2d, Pooling};
-use crate::nn::{Network, Resnet18, resnet18};
+use crate::nn::layers::{BatchNorm, Conv2d, GlobalAvgPool, GroupNorm, Pool2d, Pooling};
+use crate::nn::{ImageNorm, Network, Resnet18, resnet18};
 use crate::script::options::{FromScript, Numbers, POSITIVE, Values};
 use crate::script::{RhaiResultOf, raise};
 
@@ -93,13 +93,25 @@ crate::options! {
 }
 
 crate::options! {
+    /// Settings of batch normalisation.
+    pub struct BatchNormOptions for "batch_norm" {
+        /// Added to the variance.
+        eps: f64 = 1e-5, where POSITIVE;
+        /// Share of the batch's moments in the new running estimates.
+        momentum: f64 = 0.1, where (0.0..=1.0);
+        /// Whether a relu follows; faster than `relu()` as a layer of its own.
+        relu: bool = false;
+    }
+}
+
+crate::options! {
     /// Settings of a residual network.
     pub struct ResnetOptions for "resnet18" {
         /// Channels of the first stage; the others have 2, 4 and 8 times as many.
         width: usize = 64, where (1..);
         /// Normalisation after each convolution.
         norm: Norm = Norm::Group;
-        /// Groups of channels that are normalised together; must divide the width.
+        /// Groups of channels that are normalised together by `"group"`; must divide the width.
         groups: usize = 8, where (1..);
         /// Number of outputs; left out, the stream decides.
         outputs: Option<usize> = None, where (1..);
@@ -111,11 +123,15 @@ crate::options! {
 pub enum Norm {
     /// By groups of channels.
     Group,
+    /// By batches.
+    Batch,
     /// None.
     None,
 }
 
-crate::choice! { Norm { "group" => Norm::Group, "none" => Norm::None, } }
+crate::choice! { Norm {
+    "group" => Norm::Group, "batch" => Norm::Batch, "none" => Norm::None,
+} }
 
 /// Registers layers for images.
 pub fn register(registry: &mut Registry) {
@@ -123,6 +139,7 @@ pub fn register(registry: &mut Registry) {
     registry.options(MaxPoolOptions::spec());
     registry.options(AvgPoolOptions::spec());
     registry.options(GroupNormOptions::spec());
+    registry.options(BatchNormOptions::spec());
     registry.options(ResnetOptions::spec());
     registry.global(rhai::exported_module!(functions));
 }
@@ -284,6 +301,36 @@ mod functions {
         group_norm_with(ctx, groups, Map::new())
     }
 
+    /// Batch normalisation (Ioffe, Szegedy 2015) of inputs `[channels, …]`, as PyTorch's `BatchNorm`, with
+    /// gain and shift per channel. In training each channel is normalised by its mean and variance over
+    /// the batch's examples and positions, and the running estimates follow them by the share `momentum`
+    /// (unbiased variance). Everywhere else, in `predict`, probes and metrics, the running estimates are
+    /// used, and examples do not depend on each other.
+    ///
+    /// The estimates are called `running_mean` and `running_var`. They are parameters of the model, each
+    /// member's own, but not trained: optimizers, `param_count` and derivatives pass them over.
+    ///
+    /// ```rhai
+    /// let net = sequential([conv2d(16, #{ bias: false }), batch_norm(#{ relu: true }), flatten(), linear(10)]);
+    /// let m = init(net, sp());
+    /// m.params[3..5]     // → ["1.running_mean", "1.running_var"]
+    /// m.param("1.running_var").to_array()[0][15]     // → 1.0
+    /// batch_norm(#{ momentum: 0.01, eps: 1e-3 }).to_string()     // → "batch_norm"
+    /// ```
+    #[rhai_fn(name = "batch_norm", return_raw)]
+    pub fn batch_norm_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<LayerValue> {
+        let o = BatchNormOptions::from_map(&ctx, &settings)?;
+        Ok(plain(BatchNorm {
+            eps: o.eps,
+            momentum: o.momentum,
+            relu: o.relu,
+        }))
+    }
+    #[rhai_fn(name = "batch_norm", return_raw)]
+    pub fn batch_norm(ctx: NativeCallContext) -> RhaiResultOf<LayerValue> {
+        batch_norm_with(ctx, Map::new())
+    }
+
     /// A residual network with 18 layers (He, Zhang, Ren, Sun 2016) in its form for small images, as used
     /// on CIFAR-10: a stem of 3 × 3 filters, four stages of two blocks with `width`, `2 width`, `4 width`
     /// and `8 width` channels, the mean over pixels and a linear readout. Parameters are called
@@ -293,6 +340,8 @@ mod functions {
     /// ```rhai
     /// let model = init(resnet18(#{ width: 16 }), mup(#{ base_width: 8 }));
     /// model.param("stages.3.0.shortcut.conv.weight").shape     // → [1, 1, 1, 64, 128]
+    /// let plain = init(resnet18(#{ width: 4, norm: "batch" }), sp());
+    /// plain.param("stem.norm.running_mean").shape     // → [1, 4]
     /// ```
     #[rhai_fn(name = "resnet18", return_raw)]
     pub fn resnet18_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<Network> {
@@ -306,7 +355,11 @@ mod functions {
         }
         Ok(resnet18(Resnet18 {
             width: o.width,
-            groups: if o.norm == Norm::Group { o.groups } else { 0 },
+            norm: match o.norm {
+                Norm::Group => ImageNorm::Group(o.groups),
+                Norm::Batch => ImageNorm::Batch,
+                Norm::None => ImageNorm::None,
+            },
             outputs: o.outputs,
         }))
     }

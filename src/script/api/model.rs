@@ -147,8 +147,8 @@ mod functions {
 
     /// What the parametrization does to each parameter: path, shape, role, initial standard
     /// deviation, forward multiplier, learning rate and weight-decay factors, each with its exponent
-    /// of width, and the row of the table that it follows. With an optimizer the learning rate
-    /// itself; without one, the factors for SGD (`"adam"` for Adam's).
+    /// of width, and the row of the table that it follows (`not trained` for running estimates). With
+    /// an optimizer the learning rate itself; without one, the factors for SGD (`"adam"` for Adam's).
     ///
     /// ```rhai
     /// let m = init(mlp(#{ width: 128, inputs: 20 }), mup(#{ base_width: 64 }));
@@ -272,7 +272,7 @@ mod functions {
             .map_or(Dynamic::UNIT, |w| (w as i64).into())
     }
 
-    /// Number of parameters of one member.
+    /// Number of trained parameters of one member.
     ///
     /// ```rhai
     /// init(mlp(#{ width: 8, depth: 2, inputs: 4, outputs: 2 }), sp()).param_count      // → 58
@@ -282,7 +282,8 @@ mod functions {
         model.read().param_count() as i64
     }
 
-    /// Paths of the parameters, in the order of the forward pass.
+    /// Paths of the parameters, in the order of the forward pass; with running estimates of
+    /// [`batch_norm`], which are not trained.
     ///
     /// ```rhai
     /// init(mlp(#{ depth: 2, bias: false }), sp()).params      // → ["layers.0.weight", "readout.weight"]

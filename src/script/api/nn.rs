@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Registry;
 use crate::error::{Error, Result};
-use crate::nn::layers::{Activation, Flatten, LayerNorm, Linear};
+use crate::nn::layers::{Activation, Flatten, LayerNorm, Linear, RmsNorm};
 use crate::nn::{Layer, Mlp, Network, Node, Sizes, mlp};
 use crate::script::options::POSITIVE;
 use crate::script::{OrRaise, RhaiResultOf, StoredFn, raise};
@@ -60,6 +60,14 @@ crate::options! {
 }
 
 crate::options! {
+    /// Settings of RMS normalisation.
+    pub struct RmsNormOptions for "rms_norm" {
+        /// Added to the mean square.
+        eps: f64 = 1e-5, where POSITIVE;
+    }
+}
+
+crate::options! {
     /// Settings of a residual block.
     pub struct ResidualOptions for "residual" {
         /// Factor of the branch.
@@ -76,6 +84,7 @@ pub fn register(registry: &mut Registry) {
     registry.options(MlpOptions::spec());
     registry.options(LinearOptions::spec());
     registry.options(LayerNormOptions::spec());
+    registry.options(RmsNormOptions::spec());
     registry.options(ResidualOptions::spec());
     registry.global(rhai::exported_module!(functions));
 }
@@ -317,6 +326,26 @@ mod functions {
     #[rhai_fn(name = "layer_norm", return_raw)]
     pub fn layer_norm(ctx: NativeCallContext) -> RhaiResultOf<LayerValue> {
         layer_norm_with(ctx, Map::new())
+    }
+
+    /// RMS normalisation over the last axis (Zhang, Sennrich 2019), as PyTorch's `RMSNorm`:
+    /// `gain · x / √(mean(x²) + eps)`. It has a gain and no bias, and takes no mean off.
+    ///
+    /// `eps` is Llama's. PyTorch's default is the machine epsilon of the element type, 1.2e-7 in f32 and
+    /// 2.2e-16 in f64, with which the two types would compute different functions.
+    ///
+    /// ```rhai
+    /// let net = sequential([flatten(), linear(8), rms_norm(#{ eps: 1e-6 }), linear(10)]);
+    /// init(net, sp()).param("2.weight").shape        // → [1, 8]
+    /// ```
+    #[rhai_fn(name = "rms_norm", return_raw)]
+    pub fn rms_norm_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<LayerValue> {
+        let o = RmsNormOptions::from_map(&ctx, &settings)?;
+        Ok(plain(RmsNorm { eps: o.eps }))
+    }
+    #[rhai_fn(name = "rms_norm", return_raw)]
+    pub fn rms_norm(ctx: NativeCallContext) -> RhaiResultOf<LayerValue> {
+        rms_norm_with(ctx, Map::new())
     }
 
     /// The layer that makes every example a vector.
