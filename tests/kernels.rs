@@ -447,8 +447,16 @@ fn too_many_points_are_refused_before_the_work() -> Result<()> {
     // a view: it takes no memory
     let inputs = Tensor::zeros((1, 5), DType::F64, &CPU)?.broadcast_as((1_000_000, 5))?;
     let error = ntk(&model, &inputs).unwrap_err();
-    assert!(error.message.contains("not enough memory: the kernel needs"), "{error}");
-    assert!(error.message.contains("kernel [1, 1000000, 1000000]"), "{error}");
+    assert!(
+        error
+            .message
+            .contains("not enough memory: the kernel needs"),
+        "{error}"
+    );
+    assert!(
+        error.message.contains("kernel [1, 1000000, 1000000]"),
+        "{error}"
+    );
     let help = error.help.unwrap();
     assert!(help.contains("points would fit"), "{help}");
     Ok(())

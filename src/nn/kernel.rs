@@ -111,9 +111,7 @@ pub(super) fn gram_by_examples<T: Elem>(
 ) -> Result<()> {
     let (n, outputs) = (at.batch, signals.outputs);
     let size = signals.data.len() / (n * outputs).max(1);
-    let params: usize = (0..at.params.len())
-        .map(|i| at.params.value(i).len())
-        .sum();
+    let params: usize = (0..at.params.len()).map(|i| at.params.value(i).len()).sum();
     let most = (BLOCK / (n * params).max(1)).clamp(1, outputs.max(1));
     for first in (0..outputs).step_by(most) {
         let count = most.min(outputs - first);

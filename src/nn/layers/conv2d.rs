@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use super::linear::add_kernels;
 use crate::error::{Error, Result};
-use crate::nn::{Forward, Jacobian, Kernels, Layer, ParamAxis, ParamKind, ParamSpec, Parts, Pass, Passes, Signals, Tangents, Weights};
+use crate::nn::{
+    Forward, Jacobian, Kernels, Layer, ParamAxis, ParamKind, ParamSpec, Parts, Pass, Passes,
+    Signals, Tangents, Weights,
+};
 use crate::tensor::elem::Elem;
 use crate::tensor::linear::Scaled;
 use crate::tensor::{channel_bias, conv};

@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use super::linear::scaled;
 use crate::error::{Error, Result};
-use crate::nn::{Forward, Jacobian, Kernels, Layer, ParamAxis, ParamKind, ParamSpec, Parts, Pass, Passes, Signals, Tangents};
+use crate::nn::{
+    Forward, Jacobian, Kernels, Layer, ParamAxis, ParamKind, ParamSpec, Parts, Pass, Passes,
+    Signals, Tangents,
+};
 use crate::tensor::elem::Elem;
 use crate::tensor::elementwise::{accumulate, copy_scaled};
 use crate::tensor::embedding;

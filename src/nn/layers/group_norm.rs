@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::nn::{Forward, Layer, ParamAxis, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents, Weights};
+use crate::nn::{
+    Forward, Layer, ParamAxis, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents, Weights,
+};
 use crate::tensor::elem::Elem;
 use crate::tensor::group_norm::{self, Gradients};
 use crate::tensor::linear::Scaled;

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::nn::{Forward, Jacobian, Kernels, Layer, ParamAxis, ParamKind, ParamSpec, Parts, Pass, Passes, Signals, Tangents, Weights};
+use crate::nn::{
+    Forward, Jacobian, Kernels, Layer, ParamAxis, ParamKind, ParamSpec, Parts, Pass, Passes,
+    Signals, Tangents, Weights,
+};
 use crate::tensor::elem::Elem;
 use crate::tensor::elementwise::accumulate;
 use crate::tensor::gram::{Products, Rows, add_product_gram};

@@ -345,7 +345,11 @@ impl<T: LayerElem> Step<'_, T> {
         const LANES: usize = 32;
         let (from, to) = (gy.len() / rows.max(1), gx.len() / rows.max(1));
         let per = (CALL / (from + to).max(1)).max(1);
-        let per = if per < LANES { per } else { per / LANES * LANES };
+        let per = if per < LANES {
+            per
+        } else {
+            per / LANES * LANES
+        };
         let parts = gx
             .chunks_mut((per * to).max(1))
             .zip(gy.chunks((per * from).max(1)));

@@ -47,7 +47,9 @@ impl<T: Elem> Signal<T> {
             let factors = &factors[i * size..(i + 1) * size];
             for (all, shared) in all.chunks_exact_mut(size).zip(shared.chunks_exact(size)) {
                 let pairs = shared.iter().zip(factors);
-                all.iter_mut().zip(pairs).for_each(|(a, (s, f))| *a = *s * *f);
+                all.iter_mut()
+                    .zip(pairs)
+                    .for_each(|(a, (s, f))| *a = *s * *f);
             }
         })
     }

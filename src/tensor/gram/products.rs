@@ -93,12 +93,7 @@ pub fn add_product_gram<T: Elem>(
     }
 }
 
-fn by_gradients<T: Elem>(
-    products: &impl Products<T>,
-    block: usize,
-    scale: f64,
-    kernel: &mut [T],
-) {
+fn by_gradients<T: Elem>(products: &impl Products<T>, block: usize, scale: f64, kernel: &mut [T]) {
     let shape = products.shape();
     let (n, inputs) = (shape.examples, shape.inputs);
     let most = (block / (n * inputs).max(1)).max(1);
@@ -173,12 +168,7 @@ struct Tile {
 
 impl Tile {
     /// The inner products of the rows of a factor, `[left · positions, right · positions]`.
-    fn inner<T: Elem>(
-        &self,
-        products: &impl Products<T>,
-        factor: Factor,
-        block: usize,
-    ) -> Vec<T> {
+    fn inner<T: Elem>(&self, products: &impl Products<T>, factor: Factor, block: usize) -> Vec<T> {
         let shape = products.shape();
         let rows = [&self.left, &self.right].map(|examples| examples.len() * self.positions);
         let (all, most) = match factor {
@@ -298,7 +288,12 @@ mod tests {
     }
 
     /// Both ways against gradients that the test makes, `[examples][numbers]`, and their bias's.
-    fn check(products: &impl Products<f64>, gradients: &[Vec<f64>], sums: &[Vec<f64>], block: usize) {
+    fn check(
+        products: &impl Products<f64>,
+        gradients: &[Vec<f64>],
+        sums: &[Vec<f64>],
+        block: usize,
+    ) {
         let n = gradients.len();
         let inner = |rows: &[Vec<f64>], i: usize, j: usize| {
             let pairs = rows[i].iter().zip(&rows[j]);
