@@ -437,7 +437,7 @@ mod tests {
         let inputs = plan.last_inputs()?;
         let run = |most: usize| -> Result<Vec<f64>> {
             let kernel = Tensor::zeros((2, 3, 3), DType::F64, &Device::Cpu)?;
-            let bound = runner.bind(&params, &[], Vec::new())?;
+            let bound = runner.bind(&params, &[], super::super::Mode::Evaluation)?;
             bound.ntk_within(most, &plan.ops, &inputs, 2, std::slice::from_ref(&kernel))?;
             to_f64(&kernel)
         };
