@@ -25,14 +25,24 @@ pub trait MemberWork<T>: Sync {
     /// Whether the member's parameters are updated by [`MemberWork::update_part`] during the backward
     /// pass, rather than by [`MemberWork::update`] after it. A gradient then need not be kept, and is
     /// used while it is in the caches.
-    fn during_backward(&self, member: usize, loss: f64) -> bool;
+    fn during_backward(&self, _member: usize, _loss: f64) -> bool {
+        false
+    }
 
     /// Updates the entries of a parameter from `start` on by that part of its gradient. Parts of a
     /// parameter do not overlap and may be updated at the same time.
     ///
     /// # Errors
     /// If an update fails.
-    fn update_part(&self, member: usize, param: usize, start: usize, gradient: &[T]) -> Result<()>;
+    fn update_part(
+        &self,
+        _member: usize,
+        _param: usize,
+        _start: usize,
+        _gradient: &[T],
+    ) -> Result<()> {
+        Err(Error::other("parameters are not updated in parts here"))
+    }
 
     /// Updates the parameters when all of the member's gradients are there; says whether the member was
     /// updated, as one that has diverged is not.
