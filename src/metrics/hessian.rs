@@ -11,6 +11,9 @@ use crate::tensor::elem::{dispatch, read, write};
 use crate::tensor::elementwise::{dot, scale};
 use crate::tensor::rng::Key;
 
+/// What a vector in the space of the parameters is called in messages.
+const DIRECTION: &str = "direction";
+
 /// The Hessian of each member's loss on one batch, as a linear map of the parameters as they are
 /// stored. The products are exact up to rounding: the tangent of the gradient, forward over reverse
 /// (Pearlmutter 1994). Activations and their gradients are computed once, for all products.
@@ -25,7 +28,8 @@ impl<'a> Hessian<'a> {
     /// The Hessian of `loss` on `batch`; with the gradient, in the order of the parameters.
     ///
     /// # Errors
-    /// If the batch does not fit the model, or the loss the labels.
+    /// If the batch does not fit the model, or the loss the labels; if what a product needs does not
+    /// fit into memory.
     pub fn new(model: &'a Model, batch: &Batch, loss: Loss) -> Result<(Self, Vec<Tensor>)> {
         let inputs = model.shaped(&batch.inputs)?;
         let points = inputs.dims()[0];
@@ -33,10 +37,12 @@ impl<'a> Hessian<'a> {
             return Err(Error::shape("a Hessian needs at least one example"));
         }
         let goal = Goal::new(loss, &batch.labels, model.rows(points), model.outputs())?;
+        let more = ["gradient", DIRECTION];
+        model.check_memory("a Hessian", points, Gradients::Kept, &more)?;
         let plan = model.plan(points, Gradients::Kept)?;
         let values = model.values();
         plan.forward(&values, &inputs)?;
-        let gradients = zeros(model)?;
+        let gradients = model.like_params("gradient")?;
         goal.evaluate(plan.output(), plan.output_gradient())?;
         plan.backward(&values, &gradients)?;
         Ok((Self { model, plan, goal }, gradients))
@@ -58,13 +64,6 @@ impl<'a> Hessian<'a> {
                 .hessian_vector::<f32>(&values, direction, image, &self.goal),
         }
     }
-}
-
-fn zeros(model: &Model) -> Result<Vec<Tensor>> {
-    let params = model.params().iter();
-    Ok(params
-        .map(|p| p.value.zeros_like())
-        .collect::<candle_core::Result<_>>()?)
 }
 
 /// Per member, the sum over parameters of `f(member's parts)`.
@@ -116,7 +115,7 @@ pub fn top_eigenvalue(
     }
     let members = model.members();
     let (hessian, mut image) = Hessian::new(model, batch, loss)?;
-    let mut direction = zeros(model)?;
+    let mut direction = model.like_params(DIRECTION)?;
     for (param, tensor) in model.params().iter().zip(&direction) {
         let key = Key::new(seed).label("direction").label(&param.info.path);
         dispatch!(tensor, T => write(tensor, |numbers: &mut [T]| {

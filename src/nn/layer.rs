@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::buffer::{Buffer, Parts};
 use super::param::{ParamKind, ParamSpec};
 use crate::error::Result;
+use crate::memory::zeros;
 use crate::tensor::elem::{Elem, read};
 use crate::tensor::gram::add_gram;
 use crate::tensor::rng::Key;
@@ -208,8 +209,11 @@ pub(super) fn gram_by_examples<T: Elem>(
 ) -> Result<()> {
     let n = at.batch;
     let zeros = |i: usize| {
-        let dims = (n, at.params.value(i).len());
-        Buffer::new(&Tensor::zeros(dims, T::DTYPE, &Device::Cpu)?)
+        let (name, dims) = (
+            "gradients of single examples",
+            [n, at.params.value(i).len()],
+        );
+        Buffer::new(&zeros(name, &dims, T::DTYPE, &Device::Cpu)?)
     };
     let gradients = (0..at.params.len())
         .map(zeros)
@@ -288,7 +292,12 @@ impl<'a, T: Elem> Weights<'a, T> {
     pub(super) fn like(&self) -> Result<Vec<Buffer<T>>> {
         let zeros = |i: usize| {
             let size = self.value(i).len();
-            Buffer::new(&Tensor::zeros((1, size), T::DTYPE, &Device::Cpu)?)
+            Buffer::new(&zeros(
+                "gradients of parameters",
+                &[1, size],
+                T::DTYPE,
+                &Device::Cpu,
+            )?)
         };
         (0..self.len()).map(zeros).collect()
     }

@@ -14,7 +14,6 @@ use super::{Divergence, Record};
 use crate::data::{Batch, Labels, Stream};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::memory;
 use crate::metrics::{
     Average, Goal, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse,
 };
@@ -100,25 +99,15 @@ impl Trainer {
             ))
             .with_help("flatten() makes one output per example; a transformer needs a stream of tokens"));
         }
-        let needs = guard.training_needs(settings.batch, optimizer.states().len())?;
-        memory::check("training", &needs, |share| {
-            let fit = |n: usize| (n as f64 * share).floor();
-            format!(
-                "{:.0} of {} members, or a batch of {:.0} where activations are the larger part, would fit",
-                fit(guard.members()),
-                guard.members(),
-                fit(settings.batch)
-            )
-        })?;
+        let more = [&["gradient"], optimizer.states()].concat();
+        guard.check_memory("training", settings.batch, Gradients::Passing, &more)?;
         let plan = guard.plan(settings.batch, Gradients::Passing)?;
-        let zeros = |t: &Tensor| t.zeros_like();
-        let values = || guard.params().iter().map(|p| &p.value);
-        let grads = values()
-            .map(zeros)
-            .collect::<candle_core::Result<Vec<_>>>()?;
-        let states = values()
-            .map(|p| optimizer.states().iter().map(|_| zeros(p)).collect())
-            .collect::<candle_core::Result<Vec<_>>>()?;
+        let grads = guard.like_params("gradient")?;
+        let states = guard.params().iter().map(|p| {
+            let states = optimizer.states().iter();
+            states.map(|state| p.zeros(state)).collect()
+        });
+        let states = states.collect::<Result<Vec<_>>>()?;
         let record = Record::new(json!({
             "model": guard.record(),
             "optimizer": { "name": optimizer.name(), "settings": optimizer.settings() },

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::memory::numbers;
 use crate::nn::layer::gram_by_examples;
 use crate::nn::{Forward, Layer, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents, Weights};
 use crate::tensor::elem::Elem;
@@ -140,9 +141,10 @@ impl<T: Elem> Passes<T> for Linear {
         } else {
             0.0
         };
-        let mut inputs = vec![T::of(bias); n * n];
+        let mut inputs = numbers::<T>("products of inputs", &[n, n])?;
+        inputs.fill(T::of(bias));
         add_gram(&mut inputs, n, at.x, square(at.params.multiplier(0)));
-        let mut signals = vec![T::of(0.0); n * n];
+        let mut signals = numbers::<T>("products of gradients", &[n, n])?;
         for gy in gy.chunks_exact((n * s.outputs).max(1)) {
             add_gram(&mut signals, n, gy, 1.0);
         }

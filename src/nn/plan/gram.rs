@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::run::{Bound, each};
 use super::{Op, OpKind};
 use crate::error::{Error, Result};
+use crate::memory::numbers;
 use crate::nn::buffer::Buffer;
 use crate::nn::layer::{Forward, LayerElem};
 use crate::tensor::elementwise::{accumulate, copy_scaled};
@@ -50,7 +51,7 @@ impl<T: LayerElem> Bound<'_, T> {
         let runner = self.runner;
         let outputs = runner.sizes[runner.last] / batch.max(1);
         let mut signals: Vec<Option<Signals<T>>> = runner.sizes.iter().map(|_| None).collect();
-        let mut last = vec![T::of(0.0); outputs * batch * outputs];
+        let mut last = numbers::<T>("gradients of outputs", &[outputs, batch, outputs])?;
         for (o, signal) in last.chunks_mut(batch * outputs).enumerate() {
             signal
                 .iter_mut()
@@ -88,7 +89,7 @@ impl<T: LayerElem> Bound<'_, T> {
                 return Ok(());
             }
             let size = self.runner.sizes[x];
-            let mut gx = vec![T::of(0.0); size * outputs];
+            let mut gx = numbers::<T>("gradients of all outputs", &[outputs, size])?;
             gx.par_chunks_mut(size.max(1))
                 .zip(gy.par_chunks(gy.len() / outputs.max(1)))
                 .try_for_each(|(gx, gy)| fill(gy, gx))?;
