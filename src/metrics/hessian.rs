@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::objective::{Goal, Loss};
 use crate::data::Batch;
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Model, Work};
 use crate::nn::{Gradients, Plan};
 use crate::tensor::elem::{dispatch, read, write};
 use crate::tensor::elementwise::{dot, scale};
@@ -37,8 +37,12 @@ impl<'a> Hessian<'a> {
             return Err(Error::shape("a Hessian needs at least one example"));
         }
         let goal = Goal::new(loss, &batch.labels, model.rows(points), model.outputs())?;
-        let more = ["gradient", DIRECTION];
-        model.check_memory("a Hessian", points, Gradients::Kept, &more)?;
+        let work = Work {
+            gradients: Gradients::Kept,
+            tensors: &["gradient", DIRECTION],
+            batches: 0,
+        };
+        model.check_memory("a Hessian", points, work)?;
         let plan = model.plan(points, Gradients::Kept)?;
         let values = model.values();
         plan.forward(&values, &inputs)?;

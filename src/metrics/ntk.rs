@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 use crate::memory::{self, Need};
-use crate::model::Model;
+use crate::model::{Model, Work};
 use crate::nn::Gradients;
 
 /// Each member's neural tangent kernel on `inputs [points, …]`, traced over outputs: `[members, points,
@@ -38,7 +38,12 @@ pub fn ntk(model: &Model, inputs: &Tensor) -> Result<Tensor> {
 /// What a kernel on this many points needs at a time.
 fn needs(model: &Model, points: usize) -> Result<Vec<Need>> {
     let number = model.dtype().size_in_bytes();
-    let mut needs = model.needs((model.members(), points), Gradients::None, &[])?;
+    let work = Work {
+        gradients: Gradients::None,
+        tensors: &[],
+        batches: 0,
+    };
+    let mut needs = model.needs((model.members(), points), work)?;
     let numbers = |n: &Need| n.shape[1..].iter().product::<usize>();
     let activations = needs.iter().filter(|n| n.shape.len() > 2);
     let largest = activations.map(numbers).max().unwrap_or(0);

@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
 use super::init::initial;
+use super::needs::{held, need};
 use crate::error::{Error, Result};
 use crate::memory::{self, Need};
 use crate::nn::{Gradients, Network, Node, Param, ParamInfo, Plan, Sizes};
@@ -72,12 +73,12 @@ impl Default for ModelSettings {
 pub struct Model {
     network: Network,
     parametrization: Arc<dyn Parametrization>,
-    settings: ModelSettings,
-    input: Vec<usize>,
+    pub(super) settings: ModelSettings,
+    pub(super) input: Vec<usize>,
     sizes: Sizes,
     positions: Vec<usize>,
-    nodes: Vec<Node>,
-    params: Vec<Parameter>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) params: Vec<Parameter>,
     eval: Option<Plan>,
     /// Whether a stream has been met: sizes then stay, since training may have begun.
     fitted: bool,
@@ -345,72 +346,6 @@ impl Model {
             .collect()
     }
 
-    /// What passes over batches of the given size need beside the parameters: buffers, and for each
-    /// of `more` a tensor of each parameter's shape. `members` may differ from the model's.
-    ///
-    /// # Errors
-    /// If a layer cannot take its input.
-    pub(crate) fn needs(
-        &self,
-        (members, batch): (usize, usize),
-        gradients: Gradients,
-        more: &[&str],
-    ) -> Result<Vec<Need>> {
-        let place = (self.settings.dtype, &self.settings.device);
-        let sizes = (members, batch);
-        let mut needs = Plan::needs(&self.nodes, &self.input, sizes, place, gradients)?;
-        for param in &self.params {
-            let mut shape = param.value.dims().to_vec();
-            shape[0] = members;
-            needs.extend(more.iter().map(|what| Need {
-                name: format!("{} ({what})", param.info.path),
-                shape: shape.clone(),
-                number: self.settings.dtype.size_in_bytes(),
-            }));
-        }
-        Ok(needs)
-    }
-
-    /// Checks that passes over batches of the given size fit into memory; `what` does them. Arguments
-    /// otherwise as of [`Model::needs`].
-    ///
-    /// # Errors
-    /// If they do not: the largest tensors, and how many members or examples would fit.
-    pub(crate) fn check_memory(
-        &self,
-        what: &str,
-        batch: usize,
-        gradients: Gradients,
-        more: &[&str],
-    ) -> Result<()> {
-        let members = self.members();
-        let needs = self.needs((members, batch), gradients, more)?;
-        memory::check(what, &needs, |available| {
-            let bytes = |members: usize, batch: usize| {
-                let needs = self.needs((members, batch), gradients, more).ok()?;
-                Some(memory::total(&needs))
-            };
-            // with fewer members the parameters shrink too
-            let params = held(&self.params);
-            let each = params / members as u128;
-            let fewer = memory::largest(members, available + params, |n| match n {
-                0 => Some(0),
-                n => Some(bytes(n, batch)? + each * n as u128),
-            });
-            let smaller = memory::largest(batch, available, |n| bytes(members, n));
-            match (fewer, smaller) {
-                (0, 0) => "neither one member nor a batch of 1 would fit: use less of both, or a \
-                           smaller width"
-                    .to_string(),
-                (fewer, 0) => format!("{fewer} of {members} members would fit"),
-                (0, smaller) => format!("a batch of {smaller} would fit"),
-                (fewer, smaller) => {
-                    format!("{fewer} of {members} members, or a batch of {smaller}, would fit")
-                }
-            }
-        })
-    }
-
     /// Zeros of every parameter's shape; `what` says what they are for.
     ///
     /// # Errors
@@ -544,19 +479,4 @@ fn place(all: &Tensor, start: usize, part: &Tensor) -> Result<()> {
         }
         Ok(())
     })))
-}
-
-/// Bytes of parameters.
-fn held(params: &[Parameter]) -> u128 {
-    let bytes = |t: &Tensor| (t.elem_count() * t.dtype().size_in_bytes()) as u128;
-    params.iter().map(|p| bytes(&p.value)).sum()
-}
-
-/// A parameter of all members.
-fn need(info: &ParamInfo, settings: &ModelSettings) -> Need {
-    Need {
-        name: info.path.clone(),
-        shape: [&[settings.seeds.len()], info.shape.as_slice()].concat(),
-        number: settings.dtype.size_in_bytes(),
-    }
 }

@@ -17,7 +17,7 @@ use crate::interrupt;
 use crate::metrics::{
     Average, Goal, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse,
 };
-use crate::model::{Model, SharedModel};
+use crate::model::{Model, SharedModel, Work};
 use crate::nn::{Gradients, Plan};
 use crate::optim::Optimizer;
 use crate::parametrization::Scales;
@@ -99,8 +99,13 @@ impl Trainer {
             ))
             .with_help("flatten() makes one output per example; a transformer needs a stream of tokens"));
         }
-        let more = [&["gradient"], optimizer.states()].concat();
-        guard.check_memory("training", settings.batch, Gradients::Passing, &more)?;
+        let work = Work {
+            gradients: Gradients::Passing,
+            tensors: &[&["gradient"], optimizer.states()].concat(),
+            // one is trained on while the next is made
+            batches: 2,
+        };
+        guard.check_memory("training", settings.batch, work)?;
         let plan = guard.plan(settings.batch, Gradients::Passing)?;
         let grads = guard.like_params("gradient")?;
         let states = guard.params().iter().map(|p| {
