@@ -1,4 +1,17 @@
-//! Whether tensors fit into memory, asked before they are made.
+//! Whether tensors fit into memory, asked before they are made, and what happens where they do not.
+//!
+//! Three nets, one behind the other. What a model, a pass or a script's operation will need is
+//! estimated first ([`check`], [`room`]), against the memory that is free and against limits of the
+//! process: the error names the largest tensors and what would fit. Tensors of our own are made by
+//! [`zeros`], which gives an error where the allocator refuses. What is left, memory that candle or
+//! Rhai ask for, ends the program with one line and status 1, see [`Guard`].
+
+mod guard;
+mod limit;
+mod zeros;
+
+pub use guard::Guard;
+pub use zeros::{Number, numbers, room, zeros, zeros_like};
 
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
@@ -19,15 +32,16 @@ impl Need {
     /// Bytes of the whole tensor.
     pub fn bytes(&self) -> u128 {
         let numbers = self.shape.iter().map(|&n| n as u128);
-        numbers.product::<u128>() * self.number as u128
+        numbers.fold(self.number as u128, u128::saturating_mul)
     }
 }
 
 /// Tensors named in the message.
 const NAMED: usize = 4;
 
-/// Memory that can be had without pushing anything out, in bytes; in a container with a limit, what
-/// the limit leaves. `None` where the system does not say.
+/// Memory that can be had without pushing anything out, in bytes; in a container with a limit, or a
+/// process with a limit of its addresses (`ulimit -v`), what the limit leaves. `None` where the
+/// system does not say.
 pub fn available() -> Option<u128> {
     let what = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(what);
@@ -35,30 +49,69 @@ pub fn available() -> Option<u128> {
         Some(limits) => limits.free_memory.min(system.available_memory()),
         None => system.available_memory(),
     };
-    (free > 0).then_some(u128::from(free))
+    let free = (free > 0).then_some(u128::from(free));
+    match (free, limit::addresses_left()) {
+        (Some(free), Some(left)) => Some(free.min(left)),
+        (free, left) => free.or(left),
+    }
 }
 
-/// Checks that all of `needs` fit into the memory that is available; `fits` says, for the share of
-/// them that does, what would fit.
+/// Checks that all of `needs` fit into the memory that is available; `fits` says what would fit into
+/// a number of bytes, see [`largest`].
 ///
 /// # Errors
 /// If they do not: what is needed and available, the largest tensors, and what would fit.
-pub fn check(what: &str, needs: &[Need], fits: impl FnOnce(f64) -> String) -> Result<()> {
+pub fn check(what: &str, needs: &[Need], fits: impl FnOnce(u128) -> String) -> Result<()> {
     match available() {
         Some(available) => compare(what, needs, available, fits),
         None => Ok(()),
     }
 }
 
+/// Bytes of all tensors together.
+pub fn total(needs: &[Need]) -> u128 {
+    let bytes = needs.iter().map(Need::bytes);
+    bytes.fold(0, u128::saturating_add)
+}
+
+/// The largest number up to `most` for which `bytes` need no more than 95 % of `available`, 0 if
+/// there is none; `bytes` must grow with the number, and give `None` where it cannot be. The rest is
+/// left for batches, records and what an operation needs for a moment.
+pub fn largest(most: usize, available: u128, bytes: impl Fn(usize) -> Option<u128>) -> usize {
+    let room = available - available / 20;
+    let fits = |n: usize| bytes(n).is_some_and(|bytes| bytes <= room);
+    let (mut low, mut high) = (0, most);
+    while low < high {
+        let middle = high - (high - low) / 2;
+        if fits(middle) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    low
+}
+
 fn compare(
     what: &str,
     needs: &[Need],
     available: u128,
-    fits: impl FnOnce(f64) -> String,
+    fits: impl FnOnce(u128) -> String,
 ) -> Result<()> {
-    let wanted: u128 = needs.iter().map(Need::bytes).sum();
+    let wanted = total(needs);
     if wanted <= available {
         return Ok(());
+    }
+    let (wanted, available_text) = (readable(wanted), readable(available));
+    let refuse = |text: String| {
+        let message = format!("not enough memory: {what} needs {text}");
+        Err(Error::new(ErrorKind::Memory, message).with_help(fits(available)))
+    };
+    if let [one] = needs {
+        let shape = &one.shape;
+        return refuse(format!(
+            "{wanted} for {shape:?}, {available_text} are available"
+        ));
     }
     let mut largest: Vec<&Need> = needs.iter().collect();
     largest.sort_by_key(|need| std::cmp::Reverse(need.bytes()));
@@ -72,26 +125,28 @@ fn compare(
         0 => String::new(),
         n => format!(", and {n} smaller"),
     };
-    Err(Error::new(
-        ErrorKind::Memory,
-        format!(
-            "not enough memory: {what} needs {}, {} are available; the largest tensors: {}{rest}",
-            readable(wanted),
-            readable(available),
-            named.join(", ")
-        ),
-    )
-    .with_help(fits(available as f64 / wanted as f64)))
+    refuse(format!(
+        "{wanted}, {available_text} are available; the largest tensors: {}{rest}",
+        named.join(", ")
+    ))
 }
 
 /// Bytes for people: `805 MB`, `1.2 GB`.
 pub fn readable(bytes: u128) -> String {
+    let mut text = Vec::new();
+    // a vector takes everything, and what is written is text
+    let _ = readable_in(&mut text, bytes);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Writes [`readable`] without asking for memory.
+fn readable_in(to: &mut impl std::io::Write, bytes: u128) -> std::io::Result<()> {
     let bytes = bytes as f64;
     let units = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
     match units.iter().find(|(_, size)| bytes >= *size) {
-        Some((unit, size)) if bytes / size < 10.0 => format!("{:.1} {unit}", bytes / size),
-        Some((unit, size)) => format!("{:.0} {unit}", bytes / size),
-        None => format!("{bytes} bytes"),
+        Some((unit, size)) if bytes / size < 10.0 => write!(to, "{:.1} {unit}", bytes / size),
+        Some((unit, size)) => write!(to, "{:.0} {unit}", bytes / size),
+        None => write!(to, "{bytes} bytes"),
     }
 }
 
@@ -116,7 +171,8 @@ mod tests {
             need("b", &[200, 100]),
             need("c", &[1]),
         ];
-        let fits = |share: f64| format!("{:.0} of 16 members would fit", (16.0 * share).floor());
+        let bytes = |members: usize| Some(members as u128 * total(&needs) / 16);
+        let fits = |available| format!("{} of 16 members would fit", largest(16, available, bytes));
         let error = compare("the model", &needs, 500_000_000, fits).unwrap_err();
         assert_eq!(
             error.message,
@@ -125,7 +181,18 @@ mod tests {
              small [10] 40 bytes, and 1 smaller"
         );
         assert_eq!(error.help.as_deref(), Some("7 of 16 members would fit"));
+        let fits = |_| String::new();
         assert!(compare("the model", &needs, 2_000_000_000, fits).is_ok());
+    }
+
+    #[test]
+    fn the_largest_that_fits_leaves_a_twentieth() {
+        let bytes = |n: usize| Some(10 * n as u128);
+        assert_eq!(largest(50, 1000, bytes), 50);
+        assert_eq!(largest(500, 1000, bytes), 95);
+        assert_eq!(largest(500, 10, bytes), 0);
+        assert_eq!(largest(0, 10, bytes), 0);
+        assert_eq!(largest(500, 1000, |n| (n < 7).then_some(0)), 6);
     }
 
     #[test]

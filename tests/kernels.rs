@@ -14,7 +14,7 @@ use widthwise::nn::layers::{
     Activation, Conv2d, Flatten, GlobalAvgPool, GroupNorm, LayerNorm, Linear, Pool2d, Pooling,
 };
 use widthwise::nn::{
-    Gradients, Network, Node, Positions, Resnet18, Transformer, resnet18, transformer,
+    Gradients, ImageNorm, Network, Node, Positions, Resnet18, Transformer, resnet18, transformer,
 };
 use widthwise::parametrization::{Mup, Sp};
 use widthwise::tensor::elem::{to_f64, write};
@@ -286,7 +286,7 @@ fn kernels_are_made_of_inner_products_of_gradients() -> Result<()> {
     }
     let residual = resnet18(Resnet18 {
         width: 4,
-        groups: 2,
+        norm: ImageNorm::Group(2),
         ..Resnet18::default()
     });
     let residual = Network {

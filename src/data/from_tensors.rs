@@ -10,6 +10,7 @@ use super::stream::{Batch, Labels, Stream, Targets};
 use super::test_set::TestSet;
 use super::{checks, generate};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::tensor::elem;
 
 const NAME: &str = "from_tensors";
@@ -217,10 +218,31 @@ fn check_shapes(what: &str, inputs: &Tensor, labels: &Tensor) -> Result<Vec<usiz
 
 /// The numbers of a tensor, all of them finite.
 fn numbers(what: &str, tensor: &Tensor) -> Result<Vec<f64>> {
-    let flat = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-    let values = flat.flatten_all()?.to_vec1::<f64>()?;
-    match values.iter().position(|x| !x.is_finite()) {
-        None => Ok(values),
+    let values = elem::to_f64(tensor)?;
+    finite(what, tensor, &values)?;
+    Ok(values)
+}
+
+/// The same as `f32`, without a detour where they are.
+fn narrowed(what: &str, tensor: &Tensor) -> Result<Vec<f32>> {
+    if tensor.dtype() != DType::F32 || !tensor.is_contiguous() {
+        let wide = numbers(what, tensor)?;
+        let mut values = memory::numbers::<f32>(what, tensor.dims())?;
+        (values.iter_mut().zip(wide)).for_each(|(to, x)| *to = x as f32);
+        return Ok(values);
+    }
+    let mut values = memory::numbers::<f32>(what, tensor.dims())?;
+    elem::read(&tensor.to_device(&Device::Cpu)?, |from: &[f32]| {
+        values.copy_from_slice(from);
+        Ok(())
+    })?;
+    finite(what, tensor, &values)?;
+    Ok(values)
+}
+
+fn finite<T: elem::Elem>(what: &str, tensor: &Tensor, values: &[T]) -> Result<()> {
+    match values.iter().position(|x| !x.f64().is_finite()) {
+        None => Ok(()),
         Some(i) => Err(Error::new(
             crate::error::ErrorKind::Data,
             format!(
@@ -233,9 +255,9 @@ fn numbers(what: &str, tensor: &Tensor) -> Result<Vec<f64>> {
 }
 
 fn read(what: &str, inputs: &Tensor, labels: &Tensor, classified: bool) -> Result<Examples> {
-    let narrow = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
-    let values = numbers(&format!("{what}labels"), labels)?;
+    let name = format!("{what}labels");
     let labels = if classified {
+        let values = numbers(&name, labels)?;
         let positions = values.len() / inputs.dims()[0];
         let mut classes = Vec::with_capacity(values.len());
         for (i, &value) in values.iter().enumerate() {
@@ -253,9 +275,9 @@ fn read(what: &str, inputs: &Tensor, labels: &Tensor, classified: bool) -> Resul
         }
         Column::Classes(classes)
     } else {
-        Column::Values(narrow(values))
+        Column::Values(narrowed(&name, labels)?)
     };
-    let values = narrow(numbers(&format!("{what}inputs"), inputs)?);
+    let values = narrowed(&format!("{what}inputs"), inputs)?;
     Ok(Examples {
         inputs: Tensor::from_vec(values, inputs.shape(), &Device::Cpu)?,
         labels,

@@ -4,34 +4,28 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::stream::{Batch, Labels};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::memory::{self, Number};
 
 /// Zeros, or an error where memory for them cannot be had.
-fn zeros<T: Copy + Default>(size: usize, each: usize) -> Result<Vec<T>> {
-    let mut zeros = Vec::new();
-    let count = size.checked_mul(each);
-    match count.map(|count| zeros.try_reserve_exact(count)) {
-        Some(Ok(())) => zeros.resize(size * each, T::default()),
-        _ => {
-            return Err(Error::other(format!(
-                "not enough memory for {size} examples of {each} numbers"
-            ))
-            .with_help("a smaller batch or `test_size` needs less"));
-        }
-    }
-    Ok(zeros)
+fn zeros<T: Number>(name: &str, size: usize, each: usize) -> Result<Vec<T>> {
+    let help = "a smaller batch or `test_size` needs less";
+    let name = format!("{name} of {size} examples");
+    memory::room(&name, &[size, each], size_of::<T>())
+        .and_then(|()| memory::numbers(&name, &[size, each]))
+        .map_err(|e| e.with_help(help))
 }
 
 /// Makes `size` examples with `f(index, input, target)`, where `input` has `inputs` numbers and
 /// `target` has `targets`; both are zero on entry. Threads share the examples, never one example.
-fn fill<T: Copy + Default + Send>(
+fn fill<T: Number + Send>(
     size: usize,
     inputs: usize,
     targets: usize,
     f: impl Fn(usize, &mut [f32], &mut [T]) + Sync,
 ) -> Result<(Vec<f32>, Vec<T>)> {
-    let mut x = zeros(size, inputs)?;
-    let mut y = zeros(size, targets)?;
+    let mut x = zeros("inputs", size, inputs)?;
+    let mut y = zeros("labels", size, targets)?;
     x.par_chunks_exact_mut(inputs)
         .zip(y.par_chunks_exact_mut(targets))
         .enumerate()
@@ -86,15 +80,15 @@ pub(crate) fn values(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn too_large_a_batch_is_an_error() {
         for (size, shape) in [(usize::MAX, 2), (1 << 24, 1 << 36)] {
             let error = classes(size, &[shape], |_, _| 0).unwrap_err();
-            assert_eq!(
-                error.message,
-                format!("not enough memory for {size} examples of {shape} numbers")
-            );
+            assert_eq!(error.kind, ErrorKind::Memory);
+            let start = format!("not enough memory: inputs of {size} examples ");
+            assert!(error.message.starts_with(&start), "{error}");
         }
     }
 }

@@ -8,6 +8,7 @@ use super::stream::{Batch, Stream, Targets};
 use super::test_set::TestSet;
 use super::{checks, generate};
 use crate::error::Result;
+use crate::memory;
 use crate::tensor::rng::{Key, Rng};
 
 const NAME: &str = "markov_tokens";
@@ -68,14 +69,17 @@ impl MarkovTokens {
         checks::number(NAME, "noise", s.noise, 0.0, 1.0)?;
         checks::count(NAME, "test_size", s.test_size as u64, 1, checks::MOST)?;
         let key = Key::new(s.seed).label(NAME).label("chain");
-        let mut successors = Vec::with_capacity(s.vocab * s.successors);
-        for token in 0..s.vocab {
+        let (name, shape) = ("successors of the tokens", [s.vocab, s.successors]);
+        memory::room(name, &shape, size_of::<u32>())?;
+        let mut successors = memory::numbers::<u32>(name, &shape)?;
+        for (token, all) in successors.chunks_exact_mut(s.successors).enumerate() {
             let mut rng = key.fold(token as u64).rng();
-            let first = successors.len();
-            while successors.len() < first + s.successors {
+            let mut found = 0;
+            while found < all.len() {
                 let next = rng.below(s.vocab as u64) as u32;
-                if !successors[first..].contains(&next) {
-                    successors.push(next);
+                if !all[..found].contains(&next) {
+                    all[found] = next;
+                    found += 1;
                 }
             }
         }

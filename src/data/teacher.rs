@@ -9,6 +9,7 @@ use super::stream::{Batch, Stream, Targets};
 use super::test_set::TestSet;
 use super::{checks, generate};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::tensor::activation::{self, Activation};
 use crate::tensor::rng::{Key, Rng};
 
@@ -75,7 +76,7 @@ impl Teacher {
     /// The stream of these settings.
     ///
     /// # Errors
-    /// A setting outside its range, or a teacher with an output that does not depend on its input.
+    /// A setting outside its range, weights that do not fit into memory, or a teacher with an output that does not depend on its input.
     pub fn new(settings: TeacherSettings) -> Result<Self> {
         let s = &settings;
         for (key, value) in [
@@ -90,7 +91,7 @@ impl Teacher {
         checks::number(NAME, "noise", s.noise, 0.0, f64::INFINITY)?;
 
         let key = Key::new(s.teacher_seed.unwrap_or(s.seed)).label(NAME);
-        let layer = |layer: usize| {
+        let layer = |layer: usize| -> Result<(usize, Vec<f32>)> {
             let fan_in = if layer == 0 { s.inputs } else { s.width };
             let fan_out = if layer + 1 == s.depth {
                 s.outputs
@@ -99,12 +100,15 @@ impl Teacher {
             };
             let mut rng = key.label("weights").fold(layer as u64).rng();
             let std = 1.0 / (fan_in as f64).sqrt();
-            let weights = (0..fan_in * fan_out).map(|_| (std * rng.normal()) as f32);
-            (fan_out, weights.collect())
+            let name = format!("weights of layer {layer} of the teacher");
+            memory::room(&name, &[fan_in, fan_out], size_of::<f32>())?;
+            let mut weights = memory::numbers::<f32>(&name, &[fan_in, fan_out])?;
+            weights.fill_with(|| (std * rng.normal()) as f32);
+            Ok((fan_out, weights))
         };
         let mut teacher = Self {
             shape: [s.inputs],
-            layers: (0..s.depth).map(layer).collect(),
+            layers: (0..s.depth).map(layer).collect::<Result<_>>()?,
             mean: vec![0.0; s.outputs],
             scale: vec![1.0; s.outputs],
             settings,

@@ -6,11 +6,15 @@ use super::objective::{Goal, Loss};
 use super::reduced::Reduced;
 use crate::data::{Batch, Labels};
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::memory;
+use crate::model::{Model, Work};
 use crate::nn::{Gradients, Param, Plan};
 use crate::tensor::elem::{dispatch, read, write};
 use crate::tensor::elementwise::{dot, scale};
 use crate::tensor::rng::Key;
+
+/// What a vector in the space of the parameters is called in messages.
+const DIRECTION: &str = "direction";
 
 /// The Hessian of each member's loss on one batch, as a linear map of the parameters as they are
 /// stored. The products are exact up to rounding: the tangent of the gradient, forward over reverse
@@ -30,7 +34,8 @@ impl Hessian {
     /// The Hessian of `loss` on `batch`; with the gradient, in the order of the parameters.
     ///
     /// # Errors
-    /// If the batch does not fit the model, or the loss the labels.
+    /// If the batch does not fit the model, or the loss the labels; if what a product needs does not
+    /// fit into memory.
     pub fn new(model: &Model, batch: &Batch, loss: Loss) -> Result<(Self, Vec<Tensor>)> {
         let inputs = model.shaped(&batch.inputs)?;
         Self::at(model, &inputs, values(model), &batch.labels, loss)
@@ -49,8 +54,15 @@ impl Hessian {
             return Err(Error::shape("a Hessian needs at least one example"));
         }
         let goal = Goal::new(loss, labels, model.rows(points), model.outputs())?;
+        let work = Work {
+            gradients: Gradients::Kept,
+            tensors: &["gradient", DIRECTION],
+            batches: 0,
+        };
+        model.check_memory("a Hessian", points, work)?;
         let plan = model.plan_for(&inputs.dims()[1..], points, Gradients::Kept)?;
-        let gradients = zeros(&values)?;
+        let gradients = values.iter().map(|v| memory::zeros_like("gradient", v));
+        let gradients = gradients.collect::<Result<Vec<_>>>()?;
         let hessian = Self {
             plan,
             values,
@@ -94,11 +106,6 @@ fn values(model: &Model) -> Vec<Tensor> {
     model.params().iter().map(|p| p.value.clone()).collect()
 }
 
-fn zeros(like: &[Tensor]) -> Result<Vec<Tensor>> {
-    let zeros = like.iter().map(Tensor::zeros_like);
-    Ok(zeros.collect::<candle_core::Result<_>>()?)
-}
-
 /// Per member, the sum over parameters of `f(member's parts)`.
 fn per_member(members: usize, a: &[Tensor], b: &[Tensor]) -> Result<Vec<f64>> {
     let mut sums = vec![0.0; members];
@@ -133,7 +140,7 @@ fn normalise(members: usize, direction: &[Tensor]) -> Result<()> {
 
 /// A random direction, the same for every member.
 fn random_direction(model: &Model, seed: u64) -> Result<Vec<Tensor>> {
-    let direction = zeros(&values(model))?;
+    let direction = model.like_params(DIRECTION)?;
     let params = model.params().iter().zip(&direction);
     for (param, tensor) in params.filter(|(p, _)| p.info.kind.is_trained()) {
         let key = Key::new(seed).label("direction").label(&param.info.path);

@@ -14,7 +14,7 @@ use crate::nn::{Gradients, Plan};
 /// estimates, which are not among the parameters.
 ///
 /// # Errors
-/// If the inputs do not fit the network, there are none, or there is not enough memory.
+/// If the inputs do not fit the network, there are none, or kernels and signals do not fit into memory.
 pub fn ntk(model: &Model, inputs: &Tensor) -> Result<Tensor> {
     let (plan, mut kernels) = prepared(model, inputs, 1)?;
     plan.ntk(&model.values(), &kernels[0])?;
@@ -71,19 +71,17 @@ fn prepared(model: &Model, inputs: &Tensor, count: usize) -> Result<(Plan, Vec<T
     if points == 0 {
         return Err(empty());
     }
-    let needs = model.kernel_needs(points, count)?;
-    memory::check("the kernel", &needs, |share| {
-        // kernels grow with the square of the points, and all else at most with the points
-        format!(
-            "the kernel of {:.0} points would fit",
-            (points as f64 * share).floor()
-        )
+    let needs = |points| model.kernel_needs(points, count);
+    memory::check("a kernel", &needs(points)?, |available| {
+        let bytes = |points| Some(memory::total(&needs(points).ok()?));
+        let fits = memory::largest(points, available, bytes);
+        format!("a kernel on {fits} of {points} points would fit")
     })?;
     let plan = model.plan(points, Gradients::None)?;
     plan.forward(&model.values(), &inputs)?;
-    let dims = (model.members(), points, points);
-    let kernels = (0..count).map(|_| Tensor::zeros(dims, model.dtype(), model.device()));
-    let kernels = kernels.collect::<candle_core::Result<_>>()?;
+    let dims = [model.members(), points, points];
+    let zeros = || memory::zeros("kernels", &dims, model.dtype(), model.device());
+    let kernels = (0..count).map(|_| zeros()).collect::<Result<_>>()?;
     Ok((plan, kernels))
 }
 

@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::data::Labels;
 use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::elem::to_f64;
 
 /// Network outputs `[members, points, outputs]` in `f64`; with positions, each is a point.
 pub(super) struct Outputs {
@@ -36,7 +37,7 @@ impl Outputs {
                 tensor.dims()
             )));
         }
-        let values = numbers(tensor)?;
+        let values = to_f64(tensor)?;
         Ok(Self {
             members,
             points,
@@ -160,7 +161,7 @@ impl Outputs {
                 Ok(targets)
             }
             Labels::Values(tensor) if tensor.dims() == [self.points, self.outputs] => {
-                numbers(tensor)
+                to_f64(tensor)
             }
             Labels::Values(tensor) => Err(Error::shape(format!(
                 "{what}: outputs of shape [{}, {}] for every member, target values {:?}",
@@ -170,14 +171,6 @@ impl Outputs {
             ))),
         }
     }
-}
-
-fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(tensor
-        .to_device(&Device::Cpu)?
-        .to_dtype(DType::F64)?
-        .flatten_all()?
-        .to_vec1()?)
 }
 
 /// Sum of squared differences.

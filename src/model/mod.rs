@@ -8,6 +8,8 @@ mod explain;
 mod init;
 #[allow(clippy::module_inception)]
 mod model;
+mod needs;
 
 pub use explain::{ExplainRow, Explanation, Scaled, explain};
 pub use model::{Model, ModelSettings, Parameter, SharedModel};
+pub(crate) use needs::Work;

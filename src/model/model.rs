@@ -6,10 +6,12 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
 use super::init::initial;
+use super::needs::{held, need};
 use crate::error::{Error, Result};
 use crate::memory::{self, Need};
 use crate::nn::{Gradients, Network, Node, Param, ParamInfo, Plan, Sizes, reads_by_product};
 use crate::parametrization::{OptimizerFamily, Parametrization, Scales};
+use crate::tensor::elem::{dispatch, read, write};
 use crate::tensor::elementwise::copy;
 
 /// A model that a script, a trainer and probes look at together.
@@ -25,7 +27,7 @@ const EVAL_BATCH: usize = 256;
 const EVAL_POSITIONS: usize = 4096;
 
 /// One parameter of a model.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Parameter {
     /// Path, shape, role and fans.
     pub info: ParamInfo,
@@ -33,6 +35,16 @@ pub struct Parameter {
     pub value: Tensor,
     /// Forward multiplier.
     pub multiplier: f64,
+}
+
+impl Parameter {
+    /// Zeros of the parameter's shape; `what` says what they are for.
+    ///
+    /// # Errors
+    /// If memory for them cannot be had.
+    pub(crate) fn zeros(&self, what: &str) -> Result<Tensor> {
+        memory::zeros_like(&format!("{} ({what})", self.info.path), &self.value)
+    }
 }
 
 /// How a model is made.
@@ -61,12 +73,12 @@ impl Default for ModelSettings {
 pub struct Model {
     network: Network,
     parametrization: Arc<dyn Parametrization>,
-    settings: ModelSettings,
-    input: Vec<usize>,
+    pub(super) settings: ModelSettings,
+    pub(super) input: Vec<usize>,
     sizes: Sizes,
     positions: Vec<usize>,
-    nodes: Vec<Node>,
-    params: Vec<Parameter>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) params: Vec<Parameter>,
     eval: Option<Plan>,
     /// Whether a stream has been met: sizes then stay, since training may have begun.
     fitted: bool,
@@ -86,15 +98,17 @@ impl Model {
     ) -> Result<Self> {
         let input = network.input.clone().unwrap_or(ASSUMED_INPUT.to_vec());
         let outputs = network.outputs.unwrap_or(ASSUMED_OUTPUTS);
-        Self::build(network, parametrization, settings, input, outputs)
+        Self::build(network, parametrization, settings, (input, outputs), &[])
     }
+
+    /// A model for these sizes, which takes from `others` the parameters that are the same in both.
 
     fn build(
         network: Network,
         parametrization: Arc<dyn Parametrization>,
         settings: ModelSettings,
-        input: Vec<usize>,
-        outputs: usize,
+        (input, outputs): (Vec<usize>, usize),
+        others: &[Parameter],
     ) -> Result<Self> {
         if settings.seeds.is_empty() {
             return Err(Error::setting("a model needs at least one member"));
@@ -126,16 +140,26 @@ impl Model {
         };
         let nodes = network.nodes(sizes)?;
         let members = settings.seeds.len();
-        let needs: Vec<Need> = infos.iter().map(|i| need(i, &settings)).collect();
-        memory::check("the model", &needs, |share| {
-            format!(
-                "{:.0} of {members} members would fit",
-                (members as f64 * share).floor()
-            )
+        let other = |info: &ParamInfo| others.iter().find(|p| p.info == *info);
+        let new = infos.iter().filter(|i| other(i).is_none());
+        let needs: Vec<Need> = new.map(|i| need(i, &settings)).collect();
+        memory::check("the model", &needs, |available| {
+            let all: Vec<Need> = infos.iter().map(|i| need(i, &settings)).collect();
+            let each = memory::total(&all) / members as u128;
+            // what others have comes free with them
+            let available = available + held(others);
+            let bytes = |n: usize| Some(each * n as u128);
+            match memory::largest(members, available, bytes) {
+                0 => "not even one member would fit: use a smaller width".to_string(),
+                fits => format!("{fits} of {members} members would fit"),
+            }
         })?;
         let params = infos
             .into_iter()
             .map(|info| {
+                if let Some(same) = other(&info) {
+                    return Ok(same.clone());
+                }
                 let scales = parametrization.scales(&info, OptimizerFamily::Sgd);
                 let place = (settings.dtype, &settings.device);
                 let value = initial(scales.init, &info.path, &info.shape, &settings.seeds, place)?;
@@ -164,11 +188,13 @@ impl Model {
     }
 
     /// Fits the model to a stream's input shape and number of outputs. What the network leaves to
-    /// the stream is taken from the first stream, and the parameters are made afresh for the new
-    /// sizes (they depend on seed and path alone); later streams must have the same sizes.
+    /// the stream is taken from the first stream, and parameters that have another shape for it are
+    /// made afresh (they depend on seed and path alone); the others keep their values. Later streams
+    /// must have the same sizes.
     ///
     /// # Errors
-    /// If the network or an earlier stream says otherwise: both shapes. The model is then unchanged.
+    /// If the network or an earlier stream says otherwise: both shapes. If memory for the new
+    /// parameters cannot be had. The model is then unchanged.
     pub fn fit(&mut self, input: &[usize], outputs: usize) -> Result<()> {
         let count = |shape: &[usize]| shape.iter().product::<usize>();
         let given = self.network.input.is_some();
@@ -201,25 +227,14 @@ impl Model {
                 self.network.clone(),
                 self.parametrization.clone(),
                 self.settings.clone(),
-                new_input,
-                outputs,
+                (new_input, outputs),
+                &self.params,
             )?;
             if made.sizes.outputs != outputs {
                 return Err(Error::shape(format!(
                     "the {} has {} outputs, but the stream's targets need {outputs}",
                     self.network.name, made.sizes.outputs
                 )));
-            }
-            let same = |a: &Parameter, b: &Parameter| a.info == b.info;
-            if made.params.len() == self.params.len()
-                && made
-                    .params
-                    .iter()
-                    .zip(&self.params)
-                    .all(|(a, b)| same(a, b))
-            {
-                // nothing was open: values set by hand stay
-                std::mem::swap(&mut made.params, &mut self.params);
             }
             made.fitted = true;
             *self = made;
@@ -332,26 +347,12 @@ impl Model {
             .collect()
     }
 
-    /// What training on batches of the given size needs beside the parameters: gradients, `states`
-    /// tensors of each parameter for the optimizer, and the buffers of the passes.
+    /// Zeros of every parameter's shape; `what` says what they are for.
     ///
     /// # Errors
-    /// If a layer cannot take its input.
-    pub fn training_needs(&self, batch: usize, states: usize) -> Result<Vec<Need>> {
-        let place = (self.settings.dtype, &self.settings.device);
-        let sizes = (self.members(), batch);
-        let mut needs = Plan::needs(&self.nodes, &self.input, sizes, place, Gradients::Passing)?;
-        for param in &self.params {
-            let of = |what: &str| Need {
-                name: format!("{} ({what})", param.info.path),
-                ..need(&param.info, &self.settings)
-            };
-            needs.push(of("gradient"));
-            if param.info.kind.is_trained() {
-                needs.extend((0..states).map(|_| of("optimizer state")));
-            }
-        }
-        Ok(needs)
+    /// If memory for them cannot be had.
+    pub(crate) fn like_params(&self, what: &str) -> Result<Vec<Tensor>> {
+        self.params.iter().map(|p| p.zeros(what)).collect()
     }
 
     /// What `count` neural tangent kernels of so many points need beside the parameters, see
@@ -419,7 +420,7 @@ impl Model {
     /// # Errors
     /// If the inputs do not fit the network.
     pub fn predict(&mut self, inputs: &Tensor) -> Result<Tensor> {
-        self.walk(inputs, |plan| Ok(plan.output().copy()?))
+        self.walk(inputs, |plan| Ok(plan.output().clone()))
     }
 
     /// The activation at `path` for `inputs [points, …]`: `[members, points, …]`. Paths are those of
@@ -429,7 +430,7 @@ impl Model {
     /// If there is no such path, or the inputs do not fit.
     pub fn activation(&mut self, path: &str, inputs: &Tensor) -> Result<Tensor> {
         self.walk(inputs, |plan| match plan.activation(path)? {
-            Some(tensor) => Ok(tensor.copy()?),
+            Some(tensor) => Ok(tensor),
             None => Err(Error::setting(format!(
                 "there is no activation `{path}`; there are {}",
                 plan.paths().collect::<Vec<_>>().join(", ")
@@ -437,12 +438,15 @@ impl Model {
         })
     }
 
-    /// Runs the network on all inputs in pieces, and joins what `take` reads after each along the
+    /// Runs the network on all inputs in pieces, and joins what `take` finds after each along the
     /// axis of the points.
     fn walk(&mut self, inputs: &Tensor, take: impl Fn(&Plan) -> Result<Tensor>) -> Result<Tensor> {
         let inputs = self.shaped(inputs)?;
         let points = inputs.dims()[0];
-        let mut parts = Vec::new();
+        if points == 0 {
+            return Err(Error::shape("a model cannot be run on no inputs at all"));
+        }
+        let mut all: Option<Tensor> = None;
         let batch = (EVAL_POSITIONS / self.rows(1).max(1)).clamp(1, EVAL_BATCH);
         for start in (0..points).step_by(batch) {
             let size = batch.min(points - start);
@@ -451,13 +455,16 @@ impl Model {
                 _ => self.plan(size, Gradients::None)?,
             };
             plan.forward(&self.values(), &inputs.narrow(0, start, size)?)?;
-            parts.push(take(&plan)?);
+            let part = take(&plan)?;
+            if all.is_none() {
+                all = Some(joined(&part, points)?);
+            }
+            if let Some(all) = &all {
+                place(all, start, &part)?;
+            }
             self.eval = Some(plan);
         }
-        if parts.is_empty() {
-            return Err(Error::shape("a model cannot be run on no inputs at all"));
-        }
-        Ok(Tensor::cat(&parts, 1)?)
+        all.ok_or_else(|| Error::other("a model was run on no inputs"))
     }
 
     /// The model for the record: network, parametrization, members, sizes.
@@ -479,11 +486,24 @@ impl Model {
     }
 }
 
-/// A parameter of all members.
-fn need(info: &ParamInfo, settings: &ModelSettings) -> Need {
-    Need {
-        name: info.path.clone(),
-        shape: [&[settings.seeds.len()], info.shape.as_slice()].concat(),
-        number: settings.dtype.size_in_bytes(),
-    }
+/// Room for what `part [members, points, …]` is of, at all points.
+fn joined(part: &Tensor, points: usize) -> Result<Tensor> {
+    let mut shape = part.dims().to_vec();
+    shape[1] = points;
+    let name = "outputs";
+    memory::room(name, &shape, part.dtype().size_in_bytes())?;
+    memory::zeros(name, &shape, part.dtype(), part.device())
+}
+
+/// Writes `part` at the points from `start` on.
+fn place(all: &Tensor, start: usize, part: &Tensor) -> Result<()> {
+    let (points, size) = (all.dims()[1], part.dims()[1]);
+    let each: usize = part.dims()[2..].iter().product();
+    dispatch!(all, T => read(part, |from: &[T]| write(all, |to: &mut [T]| {
+        let members = to.chunks_exact_mut((points * each).max(1));
+        for (to, from) in members.zip(from.chunks_exact((size * each).max(1))) {
+            to[start * each..][..size * each].copy_from_slice(from);
+        }
+        Ok(())
+    })))
 }

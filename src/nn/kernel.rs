@@ -1,12 +1,13 @@
 //! A layer's part of the neural tangent kernel.
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
 use super::layer::{Forward, Pass, Passes};
 use super::parts::Parts;
 use crate::error::Result;
+use crate::memory::zeros;
 use crate::tensor::elem::{Elem, read};
 use crate::tensor::gram::add_gram;
 
@@ -117,8 +118,13 @@ pub(super) fn gram_by_examples<T: Elem>(
     for first in (0..outputs).step_by(most) {
         let count = most.min(outputs - first);
         let zeros = |i: usize| {
-            let dims = (n * count, at.params.value(i).len());
-            Buffer::new(&Tensor::zeros(dims, T::DTYPE, &Device::Cpu)?)
+            let dims = [n * count, at.params.value(i).len()];
+            Buffer::new(&zeros(
+                "gradients of single examples",
+                &dims,
+                T::DTYPE,
+                &Device::Cpu,
+            )?)
         };
         let gradients = (0..at.params.len())
             .map(zeros)

@@ -9,6 +9,7 @@ use super::kernel::{Jacobian, Kernels, ParamAxis, Signals, gram_by_examples};
 use super::param::{ParamKind, ParamSpec};
 use super::parts::Parts;
 use crate::error::Result;
+use crate::memory::zeros;
 use crate::tensor::elem::Elem;
 use crate::tensor::rng::Key;
 
@@ -280,7 +281,12 @@ impl<'a, T: Elem> Weights<'a, T> {
     pub(super) fn like(&self) -> Result<Vec<Buffer<T>>> {
         let zeros = |i: usize| {
             let size = self.value(i).len();
-            Buffer::new(&Tensor::zeros((1, size), T::DTYPE, &Device::Cpu)?)
+            Buffer::new(&zeros(
+                "gradients of parameters",
+                &[1, size],
+                T::DTYPE,
+                &Device::Cpu,
+            )?)
         };
         (0..self.len()).map(zeros).collect()
     }

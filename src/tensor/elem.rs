@@ -6,9 +6,10 @@ use std::cell::RefCell;
 use super::math::Real;
 use super::matmul::Vector;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{self, Number};
 
 /// A floating-point type that models compute in.
-pub trait Elem: WithDType + Real + Vector + std::iter::Sum {
+pub trait Elem: WithDType + Number + Real + Vector + std::iter::Sum {
     /// The number nearest to `x`.
     fn of(x: f64) -> Self;
     /// The number as f64.
@@ -153,8 +154,19 @@ fn storage_dtype(storage: &CpuStorage) -> DType {
 /// A tensor's numbers in row-major order as f64, whatever its layout and float type.
 ///
 /// # Errors
-/// If the numbers cannot be copied to the host.
+/// If the numbers cannot be copied to the host, or memory for the copy cannot be had.
 pub fn to_f64(tensor: &Tensor) -> Result<Vec<f64>> {
+    let name = "a copy of a tensor as f64";
+    let straight = matches!(tensor.device(), Device::Cpu) && tensor.is_contiguous();
+    if straight && let DType::F32 | DType::F64 = tensor.dtype() {
+        return dispatch!(tensor, T => read(tensor, |from: &[T]| {
+            let mut to = memory::numbers::<f64>(name, tensor.dims())?;
+            to.iter_mut().zip(from).for_each(|(to, x)| *to = (*x).f64());
+            Ok(to)
+        }));
+    }
+    // another type, another layout, and the vector itself
+    memory::room(name, tensor.dims(), 3 * size_of::<f64>())?;
     Ok(tensor
         .to_device(&Device::Cpu)?
         .to_dtype(DType::F64)?

@@ -185,8 +185,11 @@ fn divisor<T: Elem>(
     T::of(if count_border { covered } else { pixels } as f64)
 }
 
-/// The mean of each plane of `pixels` numbers.
+/// The mean of each plane of `pixels` numbers; NaN of no number, as in PyTorch.
 pub fn mean<T: Elem>(pixels: usize, x: &[T], y: &mut [T]) {
+    if pixels == 0 {
+        return y.fill(T::of(f64::NAN));
+    }
     let count = T::of(pixels as f64);
     let mean = |(y, x): (&mut T, &[T])| *y = super::group_norm::sum::<T, 16>(x, |x| x) / count;
     if x.len() <= 4 * CHUNK {

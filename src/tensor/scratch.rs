@@ -19,6 +19,8 @@ pub fn with<T: Copy + Default + 'static, R>(len: usize, f: impl FnOnce(&mut [T])
     let mut buffer: Box<Vec<T>> = free.and_then(|b| b.downcast().ok()).unwrap_or_default();
     let spare = LINE / size_of::<T>().max(1);
     if buffer.len() < len + spare {
+        // not twice as much as a vector that grows
+        buffer.reserve_exact(len + spare - buffer.len());
         buffer.resize(len + spare, T::default());
     }
     let start = buffer.as_ptr().align_offset(LINE).min(spare);

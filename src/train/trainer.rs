@@ -15,11 +15,10 @@ use super::{Divergence, Record};
 use crate::data::{Batch, Labels, Stream};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::memory;
 use crate::metrics::{
     Average, Goal, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse,
 };
-use crate::model::{Model, SharedModel};
+use crate::model::{Model, SharedModel, Work};
 use crate::nn::{Gradients, Mode, Plan};
 use crate::optim::Optimizer;
 use crate::parametrization::Scales;
@@ -101,34 +100,21 @@ impl Trainer {
             ))
             .with_help("flatten() makes one output per example; a transformer needs a stream of tokens"));
         }
-        let needs = guard.training_needs(settings.batch, optimizer.states().len())?;
-        memory::check("training", &needs, |share| {
-            let fit = |n: usize| (n as f64 * share).floor();
-            format!(
-                "{:.0} of {} members, or a batch of {:.0} where activations are the larger part, would fit",
-                fit(guard.members()),
-                guard.members(),
-                fit(settings.batch)
-            )
-        })?;
+        let work = Work {
+            gradients: Gradients::Passing,
+            tensors: &[&["gradient"], optimizer.states()].concat(),
+            // one is trained on while the next is made
+            batches: 2,
+        };
+        guard.check_memory("training", settings.batch, work)?;
         let plan = guard.plan(settings.batch, Gradients::Passing)?;
-        let zeros = |t: &Tensor| t.zeros_like();
-        let grads = guard
-            .params()
-            .iter()
-            .map(|p| zeros(&p.value))
-            .collect::<candle_core::Result<Vec<_>>>()?;
-        let states = guard
-            .params()
-            .iter()
-            .map(|p| {
-                let kept = optimizer
-                    .states()
-                    .iter()
-                    .filter(|_| p.info.kind.is_trained());
-                kept.map(|_| zeros(&p.value)).collect()
-            })
-            .collect::<candle_core::Result<Vec<_>>>()?;
+        let grads = guard.like_params("gradient")?;
+        let states = guard.params().iter().map(|p| {
+            let trained = p.info.kind.is_trained();
+            let states = optimizer.states().iter().filter(|_| trained);
+            states.map(|state| p.zeros(state)).collect()
+        });
+        let states = states.collect::<Result<Vec<_>>>()?;
         let record = Record::new(json!({
             "model": guard.record(),
             "optimizer": { "name": optimizer.name(), "settings": optimizer.settings() },

@@ -75,11 +75,17 @@ impl<'a> Builder<'a> {
         gradients: Gradients,
     ) -> Result<Built> {
         let needs = Self::needs(nodes, input, sizes, place, gradients)?;
-        memory::check("a pass", &needs, |share| {
-            format!(
-                "a batch of {:.0} would fit",
-                (sizes.1 as f64 * share).floor()
-            )
+        memory::check("a pass", &needs, |available| {
+            let (members, batch) = sizes;
+            let bytes = |batch: usize| {
+                let needs = Self::needs(nodes, input, (members, batch), place, gradients);
+                needs.ok().map(|n| memory::total(&n))
+            };
+            match memory::largest(batch, available, bytes) {
+                0 => "not even one example at a time would fit: use fewer members, or a smaller width"
+                    .to_string(),
+                fits => format!("{fits} of {batch} examples at a time would fit"),
+            }
         })?;
         Self::run(false, nodes, input, sizes, place, gradients)
     }
@@ -116,8 +122,13 @@ impl<'a> Builder<'a> {
         let gradients = built.pool.iter().chain(&built.spare);
         needs.extend(gradients.map(|t| need("gradients of activations", t)));
         if built.gradients == Gradients::Kept {
-            let tangents = needs.clone().into_iter().chain(needs.clone());
-            needs = tangents.chain(needs).collect();
+            let trained = built.values.iter().zip(&built.trained);
+            let trained = trained.filter(|(_, trained)| **trained).map(|(v, _)| v);
+            for value in trained {
+                needs.push(need("tangents of activations", value));
+                needs.push(need("tangents of gradients", value));
+            }
+            needs.extend(built.spare.iter().map(|t| need("tangents of gradients", t)));
         }
         Ok(needs)
     }
@@ -158,7 +169,7 @@ impl<'a> Builder<'a> {
             params: 0,
         };
         let dims = [&[1, batch], input].concat();
-        b.values.push(zeros(true, &dims, (dtype, device))?);
+        b.values.push(counted(&dims, (dtype, device))?);
         b.trained.push(false);
         b.is_input.push(true);
         let first = 0;
@@ -182,22 +193,24 @@ impl<'a> Builder<'a> {
             gradients,
         };
         if gradients != Gradients::None {
-            built.place_gradients(members, |dims| zeros(dry, dims, (dtype, device)))?;
+            let name = "gradients of activations";
+            let zeros = |dims: &[usize]| make(dry, name, dims, (dtype, device));
+            built.place_gradients(members, zeros)?;
         }
         Ok(built)
     }
 
-    fn zeros(&self, dims: &[usize]) -> Result<Tensor> {
-        zeros(self.dry, dims, (self.dtype, self.device))
+    fn zeros(&self, name: &str, dims: &[usize]) -> Result<Tensor> {
+        make(self.dry, name, dims, (self.dtype, self.device))
     }
 
     fn lead(&self, trained: bool) -> usize {
         if trained { self.members } else { 1 }
     }
 
-    fn slot(&mut self, trained: bool, shape: &[usize]) -> Result<usize> {
+    fn slot(&mut self, path: &str, trained: bool, shape: &[usize]) -> Result<usize> {
         let dims = [&[self.lead(trained), self.batch], shape].concat();
-        self.values.push(self.zeros(&dims)?);
+        self.values.push(self.zeros(path, &dims)?);
         self.trained.push(trained);
         self.is_input.push(false);
         Ok(self.values.len() - 1)
@@ -226,7 +239,7 @@ impl<'a> Builder<'a> {
                     let branch = self.nodes(body, &path, x)?;
                     let skip = self.nodes(shortcut, &join(&path, SHORTCUT), x)?;
                     let trained = self.trained[skip] || self.trained[branch];
-                    let y = self.slot(trained, &self.shape(branch))?;
+                    let y = self.slot(&path, trained, &self.shape(branch))?;
                     let kind = OpKind::Join {
                         skip,
                         branch,
@@ -252,18 +265,21 @@ impl<'a> Builder<'a> {
             let dims = [&self.values[x].dims()[..2], &output].concat();
             let value = match (self.is_input[x], self.dry) {
                 (false, false) => self.values[x].reshape(dims)?,
-                _ => zeros(true, &dims, (self.dtype, self.device))?,
+                _ => counted(&dims, (self.dtype, self.device))?,
             };
             self.values.push(value);
             self.trained.push(trained);
             self.is_input.push(self.is_input[x]);
             self.values.len() - 1
         } else {
-            self.slot(trained, &output)?
+            self.slot(&path, trained, &output)?
         };
         let saved = match layer.saved(self.batch, &input) {
             0 => None,
-            numbers => Some(self.zeros(&[self.lead(trained), numbers])?),
+            numbers => {
+                let name = format!("{path} (saved)");
+                Some(self.zeros(&name, &[self.lead(trained), numbers])?)
+            }
         };
         let kind = OpKind::Layer {
             layer: layer.clone(),
@@ -356,10 +372,14 @@ impl Built {
 }
 
 /// Zeros of this shape; in a dry run without memory.
-fn zeros(dry: bool, dims: &[usize], (dtype, device): (DType, &Device)) -> Result<Tensor> {
-    Ok(if dry {
-        Tensor::zeros((), dtype, device)?.broadcast_as(dims)?
-    } else {
-        Tensor::zeros(dims, dtype, device)?
-    })
+fn make(dry: bool, name: &str, dims: &[usize], place: (DType, &Device)) -> Result<Tensor> {
+    if dry {
+        return counted(dims, place);
+    }
+    memory::zeros(name, dims, place.0, place.1)
+}
+
+/// A tensor that has a shape and no memory.
+fn counted(dims: &[usize], (dtype, device): (DType, &Device)) -> Result<Tensor> {
+    Ok(Tensor::zeros((), dtype, device)?.broadcast_as(dims)?)
 }

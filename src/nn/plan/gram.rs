@@ -16,6 +16,7 @@ use super::run::{Bound, each};
 use super::signal::Signal;
 use super::{Op, OpKind};
 use crate::error::{Error, Result};
+use crate::memory::numbers;
 use crate::nn::buffer::Buffer;
 use crate::nn::kernel::{Jacobian, Kernels, Signals, of_example};
 use crate::nn::layer::{Forward, LayerElem, Pass, Passes};
@@ -320,7 +321,7 @@ impl<T: LayerElem> Step<'_, T> {
             }
             (signal, jacobian) => {
                 let gy = signal.expand(batch, outputs);
-                let mut gx = vec![T::of(0.0); batch * outputs * size];
+                let mut gx = numbers::<T>("gradients of outputs", &[outputs, batch, size])?;
                 if jacobian == Jacobian::Constant {
                     self.constant(&gy, &mut gx, batch * outputs)?;
                 } else {

@@ -11,6 +11,7 @@ use super::build::Built;
 use super::run::{Bound, each};
 use super::{Op, OpKind};
 use crate::error::{Error, Result};
+use crate::memory::zeros_like;
 use crate::nn::buffer::Buffer;
 use crate::nn::layer::{Forward, LayerElem, Tangents, Weights};
 use crate::nn::parts::Parts;
@@ -34,21 +35,19 @@ pub struct TangentBuffers<T> {
 
 impl<T: LayerElem> TangentBuffers<T> {
     pub fn new(built: &Built) -> Result<Self> {
-        let all = || -> Result<Vec<_>> {
+        let zeros = |name: &str, t: &Tensor| Buffer::new(&zeros_like(name, t)?);
+        let all = |name: &str| -> Result<Vec<_>> {
             let slots = built.values.iter().zip(&built.trained);
             slots
-                .map(|(value, trained)| {
-                    trained
-                        .then(|| Buffer::new(&value.zeros_like()?))
-                        .transpose()
-                })
+                .map(|(value, trained)| trained.then(|| zeros(name, value)).transpose())
                 .collect()
         };
-        let spare = |t: &Tensor| Buffer::new(&t.zeros_like()?);
+        let gradients = "tangents of gradients";
+        let spare = built.spare.as_ref().map(|t| zeros(gradients, t));
         Ok(Self {
-            values: all()?,
-            gradients: all()?,
-            spare: built.spare.as_ref().map(spare).transpose()?,
+            values: all("tangents of activations")?,
+            gradients: all(gradients)?,
+            spare: spare.transpose()?,
         })
     }
 }

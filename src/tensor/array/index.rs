@@ -5,6 +5,7 @@ use std::ops::Range;
 use candle_core::Tensor;
 
 use crate::error::{Error, Result};
+use crate::memory::room;
 
 /// The axis that a number means: negative ones count from the last.
 ///
@@ -100,6 +101,9 @@ pub fn reshape(tensor: &Tensor, shape: &[i64]) -> Result<Tensor> {
     }
     let length = |n: &i64| if *n == -1 { count / known } else { *n } as usize;
     let shape: Vec<usize> = shape.iter().map(length).collect();
+    if !tensor.is_contiguous() {
+        room("reshape", &shape, tensor.dtype().size_in_bytes())?;
+    }
     Ok(tensor.reshape(shape)?)
 }
 
@@ -136,6 +140,12 @@ pub fn join(what: &str, tensors: &[Tensor], along: i64, new_axis: bool) -> Resul
             first.dims()
         )));
     }
+    let numbers: usize = whole.iter().map(Tensor::elem_count).sum();
+    let copied = whole
+        .iter()
+        .any(|t| t.dtype() != first.dtype() || !t.is_contiguous());
+    let number = first.dtype().size_in_bytes() * if copied { 2 } else { 1 };
+    room(what, &[numbers], number)?;
     let joined: candle_core::Result<Vec<Tensor>> = whole
         .iter()
         .map(|t| t.to_device(first.device())?.to_dtype(first.dtype()))

@@ -3,6 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::error::{Error, Result};
+use crate::memory::room;
+use crate::tensor::elem::to_f64;
 
 /// An arithmetic operation on two tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,17 @@ impl Arithmetic {
             Self::Div | Self::Pow => real_dtype(dtype),
             _ => dtype,
         };
+        let shape = a
+            .shape()
+            .broadcast_shape_binary_op(b.shape(), "arithmetic")?;
+        let numbers = match self {
+            // both operands and the result as f64
+            Self::Pow => 3 * size_of::<f64>(),
+            _ => dtype.size_in_bytes(),
+        };
+        let copied = [a, b].into_iter().filter(|t| t.dtype() != dtype).count();
+        let number = numbers + copied * dtype.size_in_bytes();
+        room(&format!("`{}`", self.sign()), shape.dims(), number)?;
         let a = a.to_dtype(dtype)?;
         let b = b.to_dtype(dtype)?.to_device(a.device())?;
         Ok(match self {
@@ -83,10 +96,7 @@ impl Arithmetic {
 /// candle's own power goes through logarithms, which loses negative bases.
 fn power(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let shape = a.shape().broadcast_shape_binary_op(b.shape(), "pow")?;
-    let numbers = |t: &Tensor| -> Result<Vec<f64>> {
-        let cpu = t.broadcast_as(&shape)?.to_device(&Device::Cpu)?;
-        Ok(cpu.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
-    };
+    let numbers = |t: &Tensor| to_f64(&t.broadcast_as(&shape)?);
     let powers: Vec<f64> = numbers(a)?
         .iter()
         .zip(&numbers(b)?)
@@ -137,6 +147,25 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if fit.into_iter().any(|(m, n)| m != n && *m != 1 && *n != 1) {
         return wrong("the leading axes do not broadcast");
     }
+    let axes = lead.0.len().max(lead.1.len());
+    let length = |lead: &[usize], i: usize| match (i + lead.len()).checked_sub(axes) {
+        Some(i) => lead[i],
+        None => 1,
+    };
+    let leading = (0..axes).map(|i| length(lead.0, i).max(length(lead.1, i)));
+    let batch: usize = leading.product();
+    let (m, k, n) = (x[x.len() - 2], x[x.len() - 1], y[y.len() - 1]);
+    // candle copies an operand that broadcasts, and one of another type
+    let copied = |t: &Tensor, lead: &[usize]| {
+        let broadcast = lead.iter().product::<usize>() != batch;
+        if broadcast || t.dtype() != dtype {
+            1
+        } else {
+            0
+        }
+    };
+    let numbers = m * n + copied(a, lead.0) * m * k + copied(b, lead.1) * k * n;
+    room("matmul", &[batch, numbers], dtype.size_in_bytes())?;
     let b = b.to_device(a.device())?.to_dtype(dtype)?;
     Ok(a.to_dtype(dtype)?.broadcast_matmul(&b)?)
 }
@@ -170,13 +199,9 @@ fn pairs(a: &Tensor, b: &Tensor) -> Result<impl Iterator<Item = (f64, f64)>> {
 
 /// All numbers in order, the last axis fastest.
 ///
-/// Errors: none but those of the device.
+/// Errors: those of the device, and where memory cannot be had.
 pub fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(tensor
-        .to_device(&Device::Cpu)?
-        .to_dtype(DType::F64)?
-        .flatten_all()?
-        .to_vec1()?)
+    to_f64(tensor)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use crate::error::Result;
+use crate::memory::numbers;
 use crate::tensor::rng::Key;
 
 /// Numbers drawn from one key; a part of the definition of the numbers.
@@ -15,7 +16,7 @@ const BLOCK: usize = 4096;
 /// If the tensor cannot be made.
 pub fn normal(shape: &[usize], seed: u64) -> Result<Tensor> {
     let key = Key::new(seed).label("randn");
-    let mut values = vec![0f32; shape.iter().product()];
+    let mut values = numbers::<f32>("randn", shape)?;
     let parts = values.par_chunks_mut(BLOCK).enumerate();
     parts.for_each(|(block, part)| {
         let mut rng = key.fold(block as u64).rng();

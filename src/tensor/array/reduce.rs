@@ -5,6 +5,7 @@ use candle_core::{D, DType, Device, Tensor};
 use super::index::axis;
 use super::operations::{numbers, real_dtype};
 use crate::error::{Error, Result};
+use crate::memory::room;
 
 /// What is made of several numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Reduction {
 
     /// Over all numbers of a tensor.
     ///
-    /// Errors: no number, or one for the standard deviation.
+    /// The sum of no number is 0. Errors: no number otherwise, or one for the standard deviation.
     pub fn all(self, tensor: &Tensor) -> Result<f64> {
         let values = numbers(tensor)?;
         self.check(tensor, values.len())?;
@@ -54,18 +55,27 @@ impl Reduction {
 
     /// Along one axis, which goes away; negative axes count from the last.
     ///
-    /// Sums and extremes keep the type, positions are `u32`. Errors: no such axis, an axis of no
-    /// number, or of one for the standard deviation.
+    /// Sums and extremes keep the type, positions are `u32`. The sum along an axis of no number is 0.
+    /// Errors: no such axis, an axis of no number otherwise, or of one for the standard deviation.
     pub fn along(self, tensor: &Tensor, along: i64) -> Result<Tensor> {
         let along = axis(self.name(), tensor, along)?;
         let length = tensor.dims()[along];
         self.check(tensor, length)?;
+        // as f64, with this axis last, and as a vector
+        room(self.name(), tensor.dims(), 3 * size_of::<f64>())?;
         let last = tensor
             .to_device(&Device::Cpu)?
             .to_dtype(DType::F64)?
             .transpose(along, D::Minus1)?;
         let rows: Vec<f64> = last.flatten_all()?.to_vec1()?;
-        let found: Vec<f64> = rows.chunks(length).map(|row| self.of(row)).collect();
+        let rest = tensor
+            .dims()
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != along);
+        let count: usize = rest.map(|(_, n)| n).product();
+        let row = |i: usize| &rows[i * length..(i + 1) * length];
+        let found: Vec<f64> = (0..count).map(|i| self.of(row(i))).collect();
         // the transposition has put the last axis where this one was
         let mut dims = last.dims().to_vec();
         dims.pop();
@@ -87,12 +97,16 @@ impl Reduction {
     }
 
     fn check(self, tensor: &Tensor, count: usize) -> Result<()> {
-        let needed = if self == Self::Std { 2 } else { 1 };
+        let (needed, word) = match self {
+            Self::Sum => (0, "numbers"),
+            Self::Std => (2, "numbers"),
+            _ => (1, "number"),
+        };
         if count >= needed {
             return Ok(());
         }
         Err(Error::shape(format!(
-            "{}: needs at least {needed} numbers, found {count} in a tensor of shape {:?}",
+            "{}: needs at least {needed} {word}, found {count} in a tensor of shape {:?}",
             self.name(),
             tensor.dims()
         )))
@@ -121,7 +135,8 @@ impl Reduction {
             at
         };
         match self {
-            Self::Sum => values.iter().sum(),
+            // the sum of nothing would be -0
+            Self::Sum => 0.0 + values.iter().sum::<f64>(),
             Self::Mean => mean(),
             Self::Std => {
                 let mean = mean();
@@ -210,5 +225,9 @@ mod tests {
         let empty = Tensor::zeros((0, 2), DType::F32, &Device::Cpu).unwrap();
         assert!(Reduction::Mean.all(&empty).is_err());
         assert!(Reduction::Max.along(&empty, 0).is_err());
+        assert_eq!(Reduction::Sum.all(&empty).unwrap().to_bits(), 0);
+        let sums = Reduction::Sum.along(&empty, 0).unwrap();
+        assert_eq!(numbers(&sums).unwrap(), [0.0, 0.0]);
+        assert_eq!(Reduction::Max.along(&empty, 1).unwrap().dims(), [0]);
     }
 }

@@ -6,7 +6,8 @@ use rhai::plugin::*;
 
 use super::super::Registry;
 use super::{CloseOptions, TensorValue};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::memory;
 use crate::script::{OrRaise, RhaiResultOf};
 use crate::tensor::array::index::axis;
 use crate::tensor::array::operations::{self, Arithmetic, real_dtype};
@@ -69,13 +70,17 @@ fn integer(other: &Tensor) -> Result<impl Fn(i64) -> Result<Tensor>> {
     })
 }
 
-/// An element-wise function of real numbers.
+/// A function of real numbers that makes `made` tensors of the same shape.
 fn real(
     ctx: &NativeCallContext,
     tensor: &TensorValue,
+    made: usize,
     f: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
 ) -> RhaiResultOf<TensorValue> {
-    let t = tensor.0.to_dtype(real_dtype(tensor.0.dtype()));
+    let (from, to) = (tensor.0.dtype(), real_dtype(tensor.0.dtype()));
+    let copies = if from == to { made } else { made + 1 };
+    memory::room(ctx.fn_name(), tensor.0.dims(), copies * to.size_in_bytes()).or_raise(ctx)?;
+    let t = tensor.0.to_dtype(to);
     t.and_then(|t| f(&t)).map(TensorValue).or_raise(ctx)
 }
 
@@ -87,7 +92,12 @@ fn soft(
     f: impl Fn(&Tensor, usize) -> candle_core::Result<Tensor>,
 ) -> RhaiResultOf<TensorValue> {
     let along = axis(what, &tensor.0, along).or_raise(ctx)?;
-    real(ctx, tensor, |t| f(t, along))
+    // candle has no largest number of none
+    if tensor.0.elem_count() == 0 {
+        return real(ctx, tensor, 1, |t| Ok(t.clone()));
+    }
+    // differences, their exponentials, the result
+    real(ctx, tensor, 3, |t| f(t, along))
 }
 
 #[allow(
@@ -275,7 +285,8 @@ mod functions {
     pub fn abs(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<TensorValue> {
         let signed = match tensor.0.dtype() {
             candle_core::DType::U32 | candle_core::DType::U8 => Ok(tensor.0.clone()),
-            _ => tensor.0.abs().map_err(Error::from),
+            _ => memory::room("abs", tensor.0.dims(), tensor.0.dtype().size_in_bytes())
+                .and_then(|()| Ok(tensor.0.abs()?)),
         };
         signed.map(TensorValue).or_raise(&ctx)
     }
@@ -287,7 +298,7 @@ mod functions {
     /// ```
     #[rhai_fn(pure, return_raw)]
     pub fn sqrt(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<TensorValue> {
-        real(&ctx, tensor, Tensor::sqrt)
+        real(&ctx, tensor, 1, Tensor::sqrt)
     }
 
     /// e to the power of every number.
@@ -297,7 +308,7 @@ mod functions {
     /// ```
     #[rhai_fn(pure, return_raw)]
     pub fn exp(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<TensorValue> {
-        real(&ctx, tensor, Tensor::exp)
+        real(&ctx, tensor, 1, Tensor::exp)
     }
 
     /// The natural logarithm of every number, as in PyTorch. (Of a single number, Rhai's `log` is
@@ -308,7 +319,7 @@ mod functions {
     /// ```
     #[rhai_fn(name = "log", name = "ln", pure, return_raw)]
     pub fn log(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<TensorValue> {
-        real(&ctx, tensor, Tensor::log)
+        real(&ctx, tensor, 1, Tensor::log)
     }
 
     /// The hyperbolic tangent of every number.
@@ -318,7 +329,7 @@ mod functions {
     /// ```
     #[rhai_fn(pure, return_raw)]
     pub fn tanh(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<TensorValue> {
-        real(&ctx, tensor, Tensor::tanh)
+        real(&ctx, tensor, 1, Tensor::tanh)
     }
 
     /// The numbers along an axis as probabilities: exp(z) / Σ exp(z).

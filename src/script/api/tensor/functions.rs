@@ -7,6 +7,7 @@ use rhai::plugin::*;
 use super::super::{Registry, values};
 use super::{TensorValue, TypeName, integers};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::script::{OrRaise, RhaiResultOf, raise};
 use crate::tensor::array::{index, operations, random, show};
 
@@ -92,7 +93,7 @@ mod functions {
     ) -> RhaiResultOf<TensorValue> {
         let dtype = TypeName::named(dtype).map_err(|e| raise(&ctx, e.at("tensor: dtype")))?;
         let made = match values::tensor_in(&numbers) {
-            Some(tensor) => tensor.to_dtype(dtype).map_err(Error::from),
+            Some(tensor) => cast(&tensor, dtype),
             None => values::from_nested(&numbers, Some(dtype)).map_err(|e| e.at("tensor: numbers")),
         };
         made.map(TensorValue).or_raise(&ctx)
@@ -225,7 +226,7 @@ mod functions {
         dtype: &str,
     ) -> RhaiResultOf<TensorValue> {
         let dtype = TypeName::named(dtype).map_err(|e| raise(&ctx, e.at("to_dtype")))?;
-        tensor.0.to_dtype(dtype).map(TensorValue).or_raise(&ctx)
+        cast(&tensor.0, dtype).map(TensorValue).or_raise(&ctx)
     }
 
     /// The numbers as nested arrays, the first axis outermost.
@@ -235,6 +236,9 @@ mod functions {
     /// ```
     #[rhai_fn(pure, return_raw)]
     pub fn to_array(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<Dynamic> {
+        // the numbers, and as many values of the language
+        let number = size_of::<f64>() + size_of::<Dynamic>();
+        memory::room("to_array", tensor.0.dims(), number).or_raise(&ctx)?;
         let numbers = operations::numbers(&tensor.0).or_raise(&ctx)?;
         let whole = tensor.0.dtype().is_int();
         Ok(nested(&numbers, tensor.0.dims(), whole))
@@ -285,24 +289,38 @@ mod functions {
     }
 }
 
-/// A shape of a tensor that fits into memory.
+/// A shape of a tensor of real numbers that fits into memory.
 fn sizes(what: &str, shape: &[Dynamic]) -> Result<Vec<usize>> {
     let shape = integers(what, shape)?;
     let count = shape.iter().try_fold(1_i64, |product, &n| match n >= 0 {
         true => product.checked_mul(n),
         false => None,
     });
-    if count.is_none_or(|n| n > 1 << 32) {
+    if count.is_none() {
         return Err(Error::shape(format!(
             "{what}: a tensor cannot have shape {shape:?}"
         )));
     }
-    Ok(shape.into_iter().map(|n| n as usize).collect())
+    let shape: Vec<usize> = shape.into_iter().map(|n| n as usize).collect();
+    memory::room(what, &shape, size_of::<f32>())?;
+    Ok(shape)
+}
+
+/// The same numbers as another type.
+fn cast(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
+    if tensor.dtype() != dtype {
+        memory::room("to_dtype", tensor.dims(), dtype.size_in_bytes())?;
+    }
+    Ok(tensor.to_dtype(dtype)?)
 }
 
 fn filled(what: &str, shape: &[Dynamic], value: f32) -> Result<TensorValue> {
-    let zeros = Tensor::zeros(sizes(what, shape)?, DType::F32, &Device::Cpu)?;
-    Ok(TensorValue(zeros.affine(1.0, f64::from(value))?))
+    let shape = sizes(what, shape)?;
+    let mut values = memory::numbers::<f32>(what, &shape)?;
+    if value != 0.0 {
+        values.fill(value);
+    }
+    Ok(TensorValue(Tensor::from_vec(values, shape, &Device::Cpu)?))
 }
 
 fn joined(what: &str, tensors: &[Dynamic], axis: i64, new_axis: bool) -> Result<TensorValue> {
