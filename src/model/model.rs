@@ -102,7 +102,6 @@ impl Model {
     }
 
     /// A model for these sizes, which takes from `others` the parameters that are the same in both.
-
     fn build(
         network: Network,
         parametrization: Arc<dyn Parametrization>,

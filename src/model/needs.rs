@@ -49,7 +49,7 @@ impl Model {
             shape: input.clone(),
             number,
         }));
-        for param in &self.params {
+        for param in self.params.iter().filter(|p| p.info.kind.is_trained()) {
             let mut shape = param.value.dims().to_vec();
             shape[0] = members;
             needs.extend(work.tensors.iter().map(|what| Need {
