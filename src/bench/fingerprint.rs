@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::model::Model;
-use crate::tensor::elem::to_f64;
+use crate::tensor::elem::each_f64;
 
 /// A number (FNV-1a over paths and bits) that is equal for models whose parameters are equal bit for
 /// bit, and different, but for a chance of 2⁻⁶⁴, for others.
@@ -15,13 +15,10 @@ pub fn fingerprint(model: &Model) -> Result<u64> {
     for param in model.params() {
         param.info.path.bytes().for_each(&mut add);
         // f32 becomes f64 without loss
-        for number in to_f64(&param.value)? {
-            number
-                .to_bits()
-                .to_le_bytes()
-                .into_iter()
-                .for_each(&mut add);
-        }
+        each_f64(&param.value, |number| {
+            let bytes = number.to_bits().to_le_bytes();
+            bytes.into_iter().for_each(&mut add);
+        })?;
     }
     Ok(hash)
 }

@@ -151,6 +151,17 @@ fn storage_dtype(storage: &CpuStorage) -> DType {
     storage.dtype()
 }
 
+/// Calls `f` with every number of a contiguous tensor as f64, in row-major order, without a copy.
+///
+/// # Errors
+/// If the tensor is not a contiguous f32 or f64 tensor.
+pub fn each_f64(tensor: &Tensor, mut f: impl FnMut(f64)) -> Result<()> {
+    dispatch!(tensor, T => read(tensor, |numbers: &[T]| {
+        numbers.iter().for_each(|x| f((*x).f64()));
+        Ok(())
+    }))
+}
+
 /// A tensor's numbers in row-major order as f64, whatever its layout and float type.
 ///
 /// # Errors

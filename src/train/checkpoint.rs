@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{Divergence, Record, Series};
 use crate::atomic_file;
 use crate::error::{Error, ErrorKind, Result};
-use crate::tensor::elem::to_f64;
+use crate::tensor::elem::{each_f64, to_f64};
 use crate::tensor::elementwise::copy;
 
 /// Where and how often a trainer's state is kept.
@@ -262,9 +262,7 @@ pub(super) fn fingerprint(settings: &serde_json::Value, values: &Values<'_>) -> 
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325, |h, b| mix(h, b.into()));
     for (_, tensor) in values.iter().filter(|(name, _)| name.starts_with("param.")) {
-        hash = to_f64(tensor)?
-            .iter()
-            .fold(hash, |h, x| mix(h, x.to_bits()));
+        each_f64(tensor, |x| hash = mix(hash, x.to_bits()))?;
     }
     Ok(format!("{} {hash:016x}", env!("CARGO_PKG_VERSION")))
 }
