@@ -284,16 +284,13 @@ fn kernels_are_made_of_inner_products_of_gradients() -> Result<()> {
         let inputs = Tensor::from_vec(tokens, (4, 5), &CPU)?;
         check(&format!("{positions:?}"), &model, &inputs)?;
     }
-    let residual = resnet18(Resnet18 {
+    let mut residual = resnet18(Resnet18 {
         width: 4,
         norm: ImageNorm::Group(2),
         ..Resnet18::default()
     });
-    let residual = Network {
-        input: Some(vec![3, 9, 8]),
-        outputs: Some(3),
-        ..residual
-    };
+    residual.input = Some(vec![3, 9, 8]);
+    residual.outputs = Some(3);
     let inputs = tensor("images", &[3, 3, 9, 8])?;
     check("resnet18", &model(residual, &[1, 2], DType::F64)?, &inputs)
 }
