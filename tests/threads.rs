@@ -14,7 +14,9 @@ use widthwise::data::{
 use widthwise::error::Result;
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::layers::Activation;
-use widthwise::nn::{Mlp, Network, Positions, Resnet18, Transformer, mlp, resnet18, transformer};
+use widthwise::nn::{
+    ImageNorm, Mlp, Network, Positions, Resnet18, Transformer, mlp, resnet18, transformer,
+};
 use widthwise::optim::{Adam, Optimizer, Sgd};
 use widthwise::parametrization::Mup;
 use widthwise::train::{Clip, NoHooks, Probe, Trainer, TrainerSettings, When};
@@ -98,7 +100,7 @@ fn cases() -> Vec<Case> {
             name: "resnet18",
             network: resnet18(Resnet18 {
                 width: 8,
-                groups: 4,
+                norm: ImageNorm::Group(4),
                 ..Resnet18::default()
             }),
             members: 1,
