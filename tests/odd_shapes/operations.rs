@@ -4,7 +4,7 @@ use candle_core::{D, Device, Tensor, Var};
 use widthwise::error::Result;
 use widthwise::tensor::activation::{self, Activation};
 use widthwise::tensor::attention::{self, Heads, Was};
-use widthwise::tensor::batch_norm::BatchNorm;
+use widthwise::tensor::batch_norm::{BatchNorm, Moments};
 use widthwise::tensor::elem::{Elem, to_f64};
 use widthwise::tensor::group_norm::{self, GroupNorm};
 use widthwise::tensor::linear::{self, Scaled};
@@ -256,13 +256,13 @@ fn layer<T: Elem>(l: Lengths, x: &[Vec<T>]) -> Vec<Vec<T>> {
     let [mut y, mut gx] = [l.n * l.a; 2].map(blank);
     let ([mut gain, mut bias], mut saved) = ([l.a; 2].map(blank), blank(2 * l.n));
     let (by, to) = (scaled(&x[1], 0.5), scaled(&x[2], 2.0));
-    layer_norm::forward(&x[0], by, to, EPS, &mut y, &mut saved);
+    layer_norm::forward::<T, true>(&x[0], by, to, EPS, &mut y, &mut saved);
     let gradients = layer_norm::Gradients {
         gain: &mut gain,
         bias: &mut bias,
         input: Some(&mut gx),
     };
-    layer_norm::backward(&x[0], by, 2.0, &saved, &x[3], gradients);
+    layer_norm::backward::<T, true>(&x[0], by, 2.0, &saved, &x[3], gradients);
     vec![y, gx, gain, bias]
 }
 
@@ -352,17 +352,23 @@ fn batch<T: Elem>(l: Lengths, x: &[Vec<T>]) -> Vec<Vec<T>> {
         gain: scaled(&x[1], 0.5),
         shift: scaled(&x[2], 2.0),
         eps: EPS,
+        relu: false,
     };
     let [mut y, mut gx] = [x[0].len(); 2].map(blank);
-    let ([mut gain, mut shift], mut saved) = ([l.b; 2].map(blank), blank(2 * l.b));
-    norm.moments(&x[0], &mut saved);
-    norm.forward(&x[0], &saved, &mut y);
+    let [mut gain, mut shift, mut mean, mut var] = [l.b; 4].map(blank);
+    norm.moments(&x[0], &mut mean, &mut var);
+    let moments = Moments {
+        mean: &mean,
+        var: &var,
+        own: true,
+    };
+    norm.forward(&x[0], moments, &mut y);
     let to = group_norm::Gradients {
         gain: &mut gain,
         shift: &mut shift,
         input: Some(&mut gx),
     };
-    norm.backward(&x[0], &saved, &x[3], false, to);
+    norm.backward(&x[0], moments, &x[3], to);
     vec![y, gx, gain, shift]
 }
 
