@@ -447,7 +447,7 @@ fn too_many_points_are_refused_before_the_work() -> Result<()> {
     assert!(
         error
             .message
-            .contains("not enough memory: the kernel needs"),
+            .contains("not enough memory: a kernel needs"),
         "{error}"
     );
     assert!(

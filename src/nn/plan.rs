@@ -337,6 +337,11 @@ impl Plan {
         }));
         let at_once = members.min(rayon::current_num_threads());
         needs.push(Need {
+            name: "products in a layer".to_string(),
+            shape: vec![2 * at_once, batch, batch],
+            number,
+        });
+        needs.push(Need {
             name: "gradients of outputs".to_string(),
             shape: vec![at_once, gram::on_the_way(&built)],
             number,

@@ -313,7 +313,7 @@ mod functions {
     /// ```rhai
     /// let net = sequential([conv2d(16, #{ bias: false }), batch_norm(#{ relu: true }), flatten(), linear(10)]);
     /// let m = init(net, sp());
-    /// m.params[3..5]     // → ["1.running_mean", "1.running_var"]
+    /// m.params.extract(3..5)     // → ["1.running_mean", "1.running_var"]
     /// m.param("1.running_var").to_array()[0][15]     // → 1.0
     /// batch_norm(#{ momentum: 0.01, eps: 1e-3 }).to_string()     // → "batch_norm"
     /// ```
