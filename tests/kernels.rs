@@ -445,9 +445,7 @@ fn too_many_points_are_refused_before_the_work() -> Result<()> {
     let inputs = Tensor::zeros((1, 5), DType::F64, &CPU)?.broadcast_as((1_000_000, 5))?;
     let error = ntk(&model, &inputs).unwrap_err();
     assert!(
-        error
-            .message
-            .contains("not enough memory: a kernel needs"),
+        error.message.contains("not enough memory: a kernel needs"),
         "{error}"
     );
     assert!(

@@ -88,6 +88,23 @@ pub unsafe fn pack<T: Copy + Default>(
     }
 }
 
+/// Steps by which [`lines`] reads ahead: the next step may lie in another page, where the processor does
+/// not look by itself. Measured: 5 to 15 % on products whose right operand is in memory.
+const AHEAD: usize = 12;
+
+/// Asks for the cache lines of some numbers that are read soon; any address will do.
+#[inline(always)]
+fn prefetch<T>(at: *const T, count: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for i in 0..(count * size_of::<T>()).div_ceil(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch of a wrong address does nothing
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast::<i8>().wrapping_add(64 * i)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, count);
+}
+
 #[inline(always)]
 unsafe fn lines<T: Copy, const WIDTH: usize, const PANELS: usize>(
     dst: *mut T,
@@ -97,6 +114,8 @@ unsafe fn lines<T: Copy, const WIDTH: usize, const PANELS: usize>(
     // SAFETY: as for `pack`
     unsafe {
         for p in 0..steps {
+            let ahead = from.ptr.wrapping_add((p + AHEAD) * from.step);
+            prefetch(ahead, WIDTH * PANELS);
             let line = from.from(0, p).ptr.cast::<[[T; WIDTH]; PANELS]>().read();
             for (panel, part) in line.into_iter().enumerate() {
                 dst.add((panel * steps + p) * WIDTH)
