@@ -21,6 +21,9 @@ struct Lengths {
     c: usize,
 }
 
+/// An operation: the results from its inputs.
+type Run<T> = fn(Lengths, &[Vec<T>]) -> Vec<Vec<T>>;
+
 /// An operation in both element types, and the same by other means.
 struct Operation {
     name: &'static str,
@@ -28,8 +31,8 @@ struct Operation {
     least: usize,
     /// Shapes of its inputs; where it has a backward pass, the output's gradient is the last.
     inputs: fn(Lengths) -> Vec<Vec<usize>>,
-    single: fn(Lengths, &[Vec<f32>]) -> Vec<Vec<f32>>,
-    double: fn(Lengths, &[Vec<f64>]) -> Vec<Vec<f64>>,
+    single: Run<f32>,
+    double: Run<f64>,
     /// The same results from f64 tensors.
     plain: fn(Lengths, &[Tensor]) -> Result<Vec<Tensor>>,
 }
@@ -43,12 +46,7 @@ fn numbers<T: Elem>(inputs: &[Vec<usize>], seed: u64) -> Vec<Vec<T>> {
     inputs.iter().enumerate().map(draw).collect()
 }
 
-fn check<T: Elem>(
-    op: &Operation,
-    run: fn(Lengths, &[Vec<T>]) -> Vec<Vec<T>>,
-    l: Lengths,
-    bound: f64,
-) -> Result<()> {
+fn check<T: Elem>(op: &Operation, run: Run<T>, l: Lengths, bound: f64) -> Result<()> {
     let shapes = (op.inputs)(l);
     let inputs = numbers::<T>(&shapes, (l.n + 31 * l.a + 1000 * l.b) as u64);
     let found = run(l, &inputs);

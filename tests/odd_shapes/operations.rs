@@ -326,7 +326,7 @@ fn plain_group(l: Lengths, x: &[Tensor]) -> Result<Vec<Tensor>> {
         let v = vars(&x[..3])?;
         let blocks = v[0].reshape((l.n, l.c, ()))?;
         let normalised = normalised(&blocks)?.reshape(v[0].shape())?;
-        let column = |v: &Var, by: f64| Ok::<_, candle_core::Error>((v.unsqueeze(1)? * by)?);
+        let column = |v: &Var, by: f64| v.unsqueeze(1)? * by;
         let y = normalised
             .broadcast_mul(&column(&v[1], 0.5)?)?
             .broadcast_add(&column(&v[2], 2.0)?)?;
@@ -375,7 +375,7 @@ fn batch<T: Elem>(l: Lengths, x: &[Vec<T>]) -> Vec<Vec<T>> {
 fn plain_batch(l: Lengths, x: &[Tensor]) -> Result<Vec<Tensor>> {
     let v = vars(&x[..3])?;
     let rows = v[0].transpose(0, 1)?.reshape((l.b, l.n * l.a))?;
-    let column = |v: &Var, by: f64| Ok::<_, candle_core::Error>((v.unsqueeze(1)? * by)?);
+    let column = |v: &Var, by: f64| v.unsqueeze(1)? * by;
     let y = normalised(&rows)?
         .broadcast_mul(&column(&v[1], 0.5)?)?
         .broadcast_add(&column(&v[2], 2.0)?)?;
