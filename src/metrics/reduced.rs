@@ -8,8 +8,9 @@
 use candle_core::Tensor;
 
 use crate::error::Result;
+use crate::memory::numbers;
 use crate::tensor::cholesky::{cholesky, solve_lower};
-use crate::tensor::elem::to_f64;
+use crate::tensor::elem::{Elem, dispatch, read, to_f64};
 use crate::tensor::gram::add_gram;
 use crate::tensor::matmul::{Matrix, matmul};
 
@@ -18,7 +19,7 @@ use crate::tensor::matmul::{Matrix, matmul};
 pub(super) struct Reduced {
     points: usize,
     features: usize,
-    x: Vec<f64>,
+    x: Tensor,
     l: Vec<f64>,
 }
 
@@ -28,13 +29,13 @@ impl Reduced {
         let points = inputs.dims()[0];
         let features = inputs.elem_count() / points.max(1);
         let x = to_f64(inputs)?;
-        let mut l = vec![0.0; points * points];
+        let mut l = numbers("inner products of examples", &[points, points])?;
         add_gram(&mut l, points, &x, 1.0);
         cholesky(&mut l, points);
         Ok(Self {
             points,
             features,
-            x,
+            x: inputs.clone(),
             l,
         })
     }
@@ -54,20 +55,29 @@ impl Reduced {
     }
 
     /// `Q w [members, points, outputs]` of a weight, or of a direction, `[members, features, outputs]`.
+    ///
+    /// `X w` is a product as the network's own would be, in the type of `w`; only what is divided by `L`
+    /// needs double precision.
     pub fn weight(&self, w: &Tensor) -> Result<Tensor> {
         let (members, outputs) = (w.dims()[0], w.dims()[2]);
         let (n, d) = (self.points, self.features);
-        let values = to_f64(w)?;
-        let mut reduced = vec![0.0; members * n * outputs];
-        for (to, w) in reduced
-            .chunks_exact_mut((n * outputs).max(1))
-            .zip(values.chunks_exact((d * outputs).max(1)))
-        {
-            let (x, w) = (Matrix::row_major(&self.x, d), Matrix::row_major(w, outputs));
-            matmul(to, (n, outputs, d), 1.0, x, w);
-            solve_lower(&self.l, n, to, outputs);
-        }
-        let reduced = Tensor::from_vec(reduced, (members, n, outputs), w.device())?;
+        let x = self.x.to_dtype(w.dtype())?;
+        let shape = [members, n, outputs];
+        let mut reduced = numbers("a weight in the examples' span", &shape)?;
+        dispatch!(w, T => read(&x, |x: &[T]| read(w, |w: &[T]| {
+            let mut product = numbers("inputs times a weight", &shape[1..])?;
+            for (to, w) in reduced
+                .chunks_exact_mut((n * outputs).max(1))
+                .zip(w.chunks_exact((d * outputs).max(1)))
+            {
+                let (x, w) = (Matrix::row_major(x, d), Matrix::row_major(w, outputs));
+                matmul(&mut product, (n, outputs, d), <T as Elem>::of(1.0), x, w);
+                to.iter_mut().zip(&product).for_each(|(to, &p)| *to = p.f64());
+                solve_lower(&self.l, n, to, outputs);
+            }
+            Ok(())
+        })))?;
+        let reduced = Tensor::from_vec(reduced, &shape, w.device())?;
         Ok(reduced.to_dtype(w.dtype())?)
     }
 }

@@ -3,11 +3,15 @@
 //! Blocks of columns are made by matrix products (left-looking; Golub, Van Loan, *Matrix
 //! Computations*, 4.2).
 
+use rayon::prelude::*;
+
 use super::matmul::{Into, Matrix, matmul, matmul_into};
 use super::scratch;
 
 /// Columns of a block.
 const BLOCK: usize = 64;
+/// Rows of a task.
+const ROWS: usize = 64;
 /// A pivot below this share of its diagonal entry is rounding.
 const ROUNDING: f64 = 1e-12;
 
@@ -41,21 +45,61 @@ pub fn cholesky(a: &mut [f64], n: usize) {
                 }
             }
         });
-        for c in start..end {
-            let (above, below) = a.split_at_mut((c + 1) * n);
-            let row = &mut above[c * n..];
-            let pivot = row[c] - dot(&row[start..c], &row[start..c]);
-            let independent = pivot > ROUNDING * diagonal[c];
-            let root = pivot.max(0.0).sqrt();
-            row[c] = if independent { root } else { 0.0 };
-            for other in below.chunks_exact_mut(n) {
-                let rest = other[c] - dot(&other[start..c], &row[start..c]);
-                other[c] = if independent { rest / root } else { 0.0 };
-            }
-        }
+        let (block, below) = a[start * n..].split_at_mut(cols * n);
+        let factor = Factor::of(block, (start, cols, n), &diagonal[start..end]);
+        below.par_chunks_mut(ROWS * n).for_each(|rows| {
+            rows.chunks_exact_mut(n)
+                .for_each(|row| factor.solve(&mut row[start..end], cols))
+        });
     }
     for i in 0..n {
         a[i * n + i + 1..(i + 1) * n].fill(0.0);
+    }
+}
+
+/// The factor of a block on the diagonal.
+struct Factor {
+    cols: usize,
+    /// Its transpose: entry (c, i) is that of row i, column c.
+    columns: Vec<f64>,
+    /// One over the diagonal, 0 for a row that depends on those before it.
+    inverse: Vec<f64>,
+}
+
+impl Factor {
+    /// Factors the columns `start .. start + cols` of `rows [cols, n]`, in place.
+    fn of(rows: &mut [f64], (start, cols, n): (usize, usize, usize), diagonal: &[f64]) -> Self {
+        let mut factor = Self {
+            cols,
+            columns: vec![0.0; cols * cols],
+            inverse: vec![0.0; cols],
+        };
+        for (i, row) in rows.chunks_exact_mut(n).enumerate() {
+            let row = &mut row[start..start + cols];
+            factor.solve(&mut row[..=i], i);
+            let independent = row[i] > ROUNDING * diagonal[i];
+            let root = row[i].max(0.0).sqrt();
+            row[i] = if independent { root } else { 0.0 };
+            factor.inverse[i] = if independent { 1.0 / root } else { 0.0 };
+            for (c, x) in row[..=i].iter().enumerate() {
+                factor.columns[c * cols + i] = *x;
+            }
+        }
+        factor
+    }
+
+    /// Turns the first `known` entries of a row into those of the factor, and takes what they explain
+    /// from the entries after them.
+    fn solve(&self, row: &mut [f64], known: usize) {
+        for c in 0..known {
+            let x = row[c] * self.inverse[c];
+            row[c] = x;
+            let column = &self.columns[c * self.cols..][c + 1..row.len()];
+            row[c + 1..]
+                .iter_mut()
+                .zip(column)
+                .for_each(|(r, l)| *r -= x * l);
+        }
     }
 }
 
@@ -88,10 +132,6 @@ pub fn solve_lower(l: &[f64], n: usize, b: &mut [f64], columns: usize) {
             now.iter_mut().for_each(|b| *b *= scale);
         }
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ const DIRECT: usize = 256;
 const DIRECT_PAGES: usize = 64;
 /// The same for an `a` that is stored column by column, whose reads touch more cache lines.
 const DIRECT_COLUMNS: usize = 64;
+/// The same where its columns are a page or more apart, so that every read is in another page: a copy is
+/// read in order. Measured at 64 columns: 3072 × 64 × 128 is 30 % faster with a copy.
+const DIRECT_FAR_COLUMNS: usize = 32;
 
 /// One operand.
 #[derive(Debug, Clone, Copy)]
@@ -219,9 +222,15 @@ unsafe fn left_operand<T: Vector, const MR: usize>(
             Operand::View(source) => {
                 let from = source.from(row, step);
                 let pages = (from.row * size_of::<T>()).is_multiple_of(4096);
-                let direct = if pages { DIRECT_PAGES } else { DIRECT };
+                let rows = if pages { DIRECT_PAGES } else { DIRECT };
+                let far = from.step * size_of::<T>() >= 4096;
+                let columns = if far {
+                    DIRECT_FAR_COLUMNS
+                } else {
+                    DIRECT_COLUMNS
+                };
                 let in_place =
-                    (from.step == 1 && cols <= direct) || (from.row == 1 && cols <= DIRECT_COLUMNS);
+                    (from.step == 1 && cols <= rows) || (from.row == 1 && cols <= columns);
                 let first = if in_place { mc / MR * MR } else { 0 };
                 if first < mc {
                     let rest = from.from(first, 0);

@@ -2,7 +2,12 @@
 
 use pulp::Simd;
 
+use super::pack::prefetch;
 use super::vector::Vector;
+
+/// Steps from which on a tile's destination is fetched while its products are summed, since it comes
+/// late at the end. Measured: 4 to 10 % where two threads use the last-level cache.
+const AHEAD: usize = 64;
 
 /// Where a tile reads `a` from: row `i`, step `p` at `ptr + i · row + p · step`.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +35,8 @@ pub struct Target<T> {
 
 /// `c[MR × NV·lanes] (+)= alpha · a · b` over `steps` steps; `b` is a packed panel with `panel`
 /// numbers a step, of which the first `NV · lanes` are used. `PACKED`: `a` is a packed panel of
-/// `MR` rows.
+/// `MR` rows; then two steps are taken at a time, which leaves more of the processor's front end to a
+/// second thread of the same core (a tile in the caches: 70 or 84 GFLOP/s beside one, 90 alone).
 ///
 /// # Safety
 /// All addresses lie inside their buffers.
@@ -48,23 +54,52 @@ pub unsafe fn tile<S: Simd, T: Vector, const MR: usize, const NV: usize, const P
     let mut acc = [[zero; NV]; MR];
     let (row, step) = if PACKED { (1, MR) } else { (a.row, a.step) };
     let (mut left, mut right) = (a.ptr, b);
+    let columns = |b: *const T| std::array::from_fn(|v| b.wrapping_add(v * lanes));
+    let rows = |a: *const T| std::array::from_fn(|i| a.wrapping_add(i * row));
     // SAFETY: the caller keeps to its buffers
     unsafe {
-        for _ in 0..steps {
-            let mut columns = [zero; NV];
-            for (v, column) in columns.iter_mut().enumerate() {
-                *column = right.add(v * lanes).cast::<T::V<S>>().read_unaligned();
+        if steps >= AHEAD {
+            for i in 0..MR {
+                prefetch(c.ptr.wrapping_add(i * c.row).cast_const(), NV * lanes);
             }
-            for (i, acc) in acc.iter_mut().enumerate() {
-                let value = T::splat(simd, *left.add(i * row));
-                for (acc, &column) in acc.iter_mut().zip(&columns) {
-                    *acc = T::mul_add(simd, value, column, *acc);
-                }
-            }
+        }
+        let pairs = if PACKED { steps / 2 } else { 0 };
+        for _ in 0..pairs {
+            add::<S, T, MR, NV>(simd, &mut acc, rows(left), columns(right));
+            let (next, after) = (left.wrapping_add(step), right.wrapping_add(panel));
+            add::<S, T, MR, NV>(simd, &mut acc, rows(next), columns(after));
+            left = next.wrapping_add(step);
+            right = after.wrapping_add(panel);
+        }
+        for _ in 2 * pairs..steps {
+            add::<S, T, MR, NV>(simd, &mut acc, rows(left), columns(right));
             left = left.wrapping_add(step);
             right = right.wrapping_add(panel);
         }
         store::<S, T, MR, NV>(simd, acc, std::array::from_fn(|v| c.ptr.add(v * lanes)), c);
+    }
+}
+
+/// One step: `acc += left · right`.
+///
+/// # Safety
+/// All addresses lie inside their buffers.
+#[inline(always)]
+unsafe fn add<S: Simd, T: Vector, const MR: usize, const NV: usize>(
+    simd: S,
+    acc: &mut [[T::V<S>; NV]; MR],
+    left: [*const T; MR],
+    right: [*const T; NV],
+) {
+    // SAFETY: the caller keeps to its buffers
+    unsafe {
+        let columns = right.map(|p| p.cast::<T::V<S>>().read_unaligned());
+        for (acc, value) in acc.iter_mut().zip(left) {
+            let value = T::splat(simd, *value);
+            for (acc, &column) in acc.iter_mut().zip(&columns) {
+                *acc = T::mul_add(simd, value, column, *acc);
+            }
+        }
     }
 }
 
@@ -124,14 +159,9 @@ pub unsafe fn tile_runs<
             let mut left = a.ptr.wrapping_add(run.a);
             let mut right = b.ptr.map(|p| p.wrapping_add(run.b));
             for _ in 0..steps {
-                let columns = right.map(|p| p.cast::<T::V<S>>().read_unaligned());
-                for (i, acc) in acc.iter_mut().enumerate() {
-                    let row = if PACKED { i } else { a.rows[i] };
-                    let value = T::splat(simd, *left.add(row));
-                    for (acc, &column) in acc.iter_mut().zip(&columns) {
-                        *acc = T::mul_add(simd, value, column, *acc);
-                    }
-                }
+                let rows =
+                    std::array::from_fn(|i| left.wrapping_add(if PACKED { i } else { a.rows[i] }));
+                add::<S, T, MR, NV>(simd, &mut acc, rows, right);
                 left = left.wrapping_add(if PACKED { MR } else { a.step });
                 right = right.map(|p| p.wrapping_add(b.step));
             }

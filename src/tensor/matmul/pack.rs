@@ -94,7 +94,7 @@ const AHEAD: usize = 12;
 
 /// Asks for the cache lines of some numbers that are read soon; any address will do.
 #[inline(always)]
-fn prefetch<T>(at: *const T, count: usize) {
+pub fn prefetch<T>(at: *const T, count: usize) {
     #[cfg(target_arch = "x86_64")]
     for i in 0..(count * size_of::<T>()).div_ceil(64) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
