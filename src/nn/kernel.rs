@@ -94,6 +94,7 @@ pub(super) fn of_example<'a, T: Elem>(
     let one = Pass {
         batch: 1,
         x: part(at.x),
+        panels: None,
         ..at
     };
     let was = Forward {

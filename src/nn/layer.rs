@@ -11,6 +11,7 @@ use super::parts::Parts;
 use crate::error::Result;
 use crate::memory::zeros;
 use crate::tensor::elem::Elem;
+use crate::tensor::linear::{Input, Panels};
 use crate::tensor::rng::Key;
 
 /// A parameter's value during a pass.
@@ -110,11 +111,24 @@ pub struct Pass<'a, T> {
     pub params: Weights<'a, T>,
     /// Input, `[batch, input…]`.
     pub x: &'a [T],
+    /// The same packed, where members share it and the layer
+    /// [reads it by a product](Layer::reads_by_product).
+    pub panels: Option<Panels<'a, T>>,
     /// Whether the pass is part of a training step, or of prediction and measurement.
     pub training: bool,
     /// In training, for a layer that [is random](Layer::is_random): the key of its random numbers
     /// at this step, the same in all passes of the step.
     pub noise: Option<Key>,
+}
+
+impl<'a, T: Copy> Pass<'a, T> {
+    /// The input, packed if it is.
+    pub fn input_rows(&self) -> Input<'a, T> {
+        Input {
+            x: self.x,
+            panels: self.panels,
+        }
+    }
 }
 
 /// What the forward pass left for the passes that follow it.

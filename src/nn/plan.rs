@@ -41,6 +41,8 @@ enum OpKind {
         /// Shapes of one example.
         input: Vec<usize>,
         output: Vec<usize>,
+        /// Which panels its input is packed into, if any.
+        panels: Option<usize>,
     },
     Join {
         skip: usize,

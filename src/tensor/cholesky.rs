@@ -49,7 +49,7 @@ pub fn cholesky(a: &mut [f64], n: usize) {
         let factor = Factor::of(block, (start, cols, n), &diagonal[start..end]);
         below.par_chunks_mut(ROWS * n).for_each(|rows| {
             rows.chunks_exact_mut(n)
-                .for_each(|row| factor.solve(&mut row[start..end], cols))
+                .for_each(|row| factor.solve(&mut row[start..end]))
         });
     }
     for i in 0..n {
@@ -76,9 +76,10 @@ impl Factor {
         };
         for (i, row) in rows.chunks_exact_mut(n).enumerate() {
             let row = &mut row[start..start + cols];
-            factor.solve(&mut row[..=i], i);
-            let independent = row[i] > ROUNDING * diagonal[i];
-            let root = row[i].max(0.0).sqrt();
+            factor.solve(&mut row[..i]);
+            let pivot = row[i] - row[..i].iter().map(|x| x * x).sum::<f64>();
+            let independent = pivot > ROUNDING * diagonal[i];
+            let root = pivot.max(0.0).sqrt();
             row[i] = if independent { root } else { 0.0 };
             factor.inverse[i] = if independent { 1.0 / root } else { 0.0 };
             for (c, x) in row[..=i].iter().enumerate() {
@@ -88,10 +89,9 @@ impl Factor {
         factor
     }
 
-    /// Turns the first `known` entries of a row into those of the factor, and takes what they explain
-    /// from the entries after them.
-    fn solve(&self, row: &mut [f64], known: usize) {
-        for c in 0..known {
+    /// Turns the first entries of a row of the matrix into those of the factor.
+    fn solve(&self, row: &mut [f64]) {
+        for c in 0..row.len() {
             let x = row[c] * self.inverse[c];
             row[c] = x;
             let column = &self.columns[c * self.cols..][c + 1..row.len()];

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::elem::Elem;
-use super::matmul::{Into, Matrix, matmul_into, matmul_parts};
+use super::matmul::{Into, Left, Matrix, matmul_into, matmul_parts, pack_left, panels_len};
 use super::parallel::CHUNK;
 
 /// Sizes of a linear layer's work.
@@ -17,6 +17,63 @@ pub struct Sizes {
     pub outputs: usize,
 }
 
+/// The input `x [rows, inputs]` in the order in which products read it, for members that share it.
+#[derive(Debug, Clone, Copy)]
+pub struct Panels<'a, T> {
+    /// For the forward pass.
+    pub rows: &'a [T],
+    /// For the weight's gradient.
+    pub columns: &'a [T],
+}
+
+/// Numbers of the two [`Panels`].
+pub fn panels<T: Elem>(s: Sizes) -> (usize, usize) {
+    (
+        panels_len::<T>(s.rows, s.inputs),
+        panels_len::<T>(s.inputs, s.rows),
+    )
+}
+
+/// Writes [`Panels`]; those of columns may be left out.
+pub fn pack<T: Elem>(s: Sizes, x: &[T], rows: &mut [T], columns: Option<&mut [T]>) {
+    let x = Matrix::row_major(x, s.inputs);
+    pack_left(rows, (s.rows, s.inputs), x);
+    if let Some(columns) = columns {
+        pack_left(columns, (s.inputs, s.rows), x.transposed());
+    }
+}
+
+/// An input `x [rows, inputs]`, with its panels if there are any.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a, T> {
+    /// The numbers.
+    pub x: &'a [T],
+    /// The same, packed.
+    pub panels: Option<Panels<'a, T>>,
+}
+
+impl<'a, T> From<&'a [T]> for Input<'a, T> {
+    fn from(x: &'a [T]) -> Self {
+        Self { x, panels: None }
+    }
+}
+
+impl<'a, T: Elem> Input<'a, T> {
+    fn rows(self, s: Sizes) -> Left<'a, T> {
+        Left {
+            matrix: Matrix::row_major(self.x, s.inputs),
+            panels: self.panels.map(|p| p.rows),
+        }
+    }
+
+    fn columns(self, s: Sizes) -> Left<'a, T> {
+        Left {
+            matrix: Matrix::row_major(self.x, s.inputs).transposed(),
+            panels: self.panels.map(|p| p.columns).filter(|p| !p.is_empty()),
+        }
+    }
+}
+
 /// A weight `[inputs, outputs]` or bias `[outputs]` with its forward multiplier.
 #[derive(Debug, Clone, Copy)]
 pub struct Scaled<'a, T> {
@@ -27,7 +84,13 @@ pub struct Scaled<'a, T> {
 }
 
 /// `y = x w` (or `y += x w`), with the multiplier of `w`: `x [rows, inputs]`, `y [rows, outputs]`.
-pub fn product<T: Elem>(s: Sizes, x: &[T], w: Scaled<'_, T>, y: &mut [T], accumulate: bool) {
+pub fn product<T: Elem>(
+    s: Sizes,
+    x: Input<'_, T>,
+    w: Scaled<'_, T>,
+    y: &mut [T],
+    accumulate: bool,
+) {
     let into = Into {
         data: y,
         row_stride: s.outputs,
@@ -37,7 +100,7 @@ pub fn product<T: Elem>(s: Sizes, x: &[T], w: Scaled<'_, T>, y: &mut [T], accumu
         into,
         (s.rows, s.outputs, s.inputs),
         T::of(w.multiplier),
-        Matrix::row_major(x, s.inputs),
+        x.rows(s),
         Matrix::row_major(w.value, s.outputs),
     );
 }
@@ -66,7 +129,7 @@ pub fn add_bias<T: Elem>(s: Sizes, bias: Scaled<'_, T>, y: &mut [T]) {
 /// Gradient of the weight, `[inputs, outputs]`: `multiplier · xᵀ gy` (or added to what is there).
 pub fn weight_gradient<T: Elem>(
     s: Sizes,
-    x: &[T],
+    x: Input<'_, T>,
     gy: &[T],
     multiplier: f64,
     gw: &mut [T],
@@ -81,7 +144,7 @@ pub fn weight_gradient<T: Elem>(
         into,
         (s.inputs, s.outputs, s.rows),
         T::of(multiplier),
-        Matrix::row_major(x, s.inputs).transposed(),
+        x.columns(s),
         Matrix::row_major(gy, s.outputs),
     );
 }
@@ -90,7 +153,7 @@ pub fn weight_gradient<T: Elem>(
 /// entry `start` on, for every part of it, from several threads at the same time.
 pub fn weight_gradient_parts<T: Elem>(
     s: Sizes,
-    x: &[T],
+    x: Input<'_, T>,
     gy: &[T],
     multiplier: f64,
     then: &(impl Fn(usize, &[T]) + Sync),
@@ -98,7 +161,7 @@ pub fn weight_gradient_parts<T: Elem>(
     matmul_parts(
         (s.inputs, s.outputs, s.rows),
         T::of(multiplier),
-        Matrix::row_major(x, s.inputs).transposed(),
+        x.columns(s),
         Matrix::row_major(gy, s.outputs),
         &|first, rows: &[T]| then(first * s.outputs, rows),
     );

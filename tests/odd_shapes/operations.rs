@@ -170,10 +170,10 @@ fn linear_layer<T: Elem>(l: Lengths, x: &[Vec<T>]) -> Vec<Vec<T>> {
     };
     let [x, w, b, gy] = [0, 1, 2, 3].map(|i| &x[i][..]);
     let [mut y, mut gx, mut gw, mut gb] = [l.n * l.b, l.n * l.a, l.a * l.b, l.b].map(blank);
-    linear::product(s, x, scaled(w, 0.5), &mut y, false);
+    linear::product(s, x.into(), scaled(w, 0.5), &mut y, false);
     linear::add_bias(s, scaled(b, 2.0), &mut y);
     linear::input_gradient(s, gy, scaled(w, 0.5), &mut gx, false);
-    linear::weight_gradient(s, x, gy, 0.5, &mut gw, false);
+    linear::weight_gradient(s, x.into(), gy, 0.5, &mut gw, false);
     linear::bias_gradient(s, gy, 2.0, &mut gb);
     vec![y, gx, gw, gb]
 }

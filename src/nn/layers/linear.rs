@@ -111,7 +111,7 @@ pub(super) fn add_kernels<T: Elem>(
 impl<T: Elem> Passes<T> for Linear {
     fn forward(&self, at: Pass<'_, T>, y: &mut [T], _saved: &mut [T]) -> Result<()> {
         let s = self.sizes(&at);
-        linear::product(s, at.x, scaled(&at.params, 0), y, false);
+        linear::product(s, at.input_rows(), scaled(&at.params, 0), y, false);
         if self.bias {
             linear::add_bias(s, scaled(&at.params, 1), y);
         }
@@ -144,9 +144,9 @@ impl<T: Elem> Passes<T> for Linear {
         match update {
             Some(update) => {
                 let then = |start, part: &[T]| update.apply(start, part);
-                linear::weight_gradient_parts(s, at.x, gy, weight.multiplier, &then);
+                linear::weight_gradient_parts(s, at.input_rows(), gy, weight.multiplier, &then);
             }
-            None => linear::weight_gradient(s, at.x, gy, weight.multiplier, gw, false),
+            None => linear::weight_gradient(s, at.input_rows(), gy, weight.multiplier, gw, false),
         }
         Ok(())
     }
@@ -189,9 +189,9 @@ impl<T: Elem> Passes<T> for Linear {
         dy: &mut [T],
     ) -> Result<()> {
         let s = self.sizes(&at);
-        linear::product(s, at.x, scaled(&tangents.params, 0), dy, false);
+        linear::product(s, at.input_rows(), scaled(&tangents.params, 0), dy, false);
         if let Some(dx) = tangents.x {
-            linear::product(s, dx, scaled(&at.params, 0), dy, true);
+            linear::product(s, dx.into(), scaled(&at.params, 0), dy, true);
         }
         if self.bias {
             linear::add_bias(s, scaled(&tangents.params, 1), dy);
@@ -218,9 +218,9 @@ impl<T: Elem> Passes<T> for Linear {
             let [dgw] = dgrads.take()?;
             dgw
         };
-        linear::weight_gradient(s, at.x, dgy, weight.multiplier, dgw, false);
+        linear::weight_gradient(s, at.input_rows(), dgy, weight.multiplier, dgw, false);
         if let Some(dx) = tangents.x {
-            linear::weight_gradient(s, dx, gy, weight.multiplier, dgw, true);
+            linear::weight_gradient(s, dx.into(), gy, weight.multiplier, dgw, true);
         }
         if let Some(dgx) = dgx {
             linear::input_gradient(s, dgy, weight, dgx, false);

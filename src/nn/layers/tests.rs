@@ -75,6 +75,7 @@ impl Case<'_> {
                 member: 0,
             },
             x: &at.x,
+            panels: None,
             training: self.training,
             noise: None,
         };

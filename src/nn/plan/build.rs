@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::memory::{self, Need};
 use crate::nn::layer::Layer;
 use crate::nn::network::{Node, SHORTCUT, join};
+use crate::tensor::linear;
 
 /// Which gradients of activations a plan has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,9 @@ pub struct Built {
     /// Whether this activation is the input, or the input in another shape: it has no buffer, and is
     /// read where the caller has it.
     pub is_input: Vec<bool>,
+    /// Inputs of operations in panels, for the forward and for the backward pass, `[1, numbers]` each;
+    /// the second is empty where there are no gradients.
+    pub panels: Vec<[Tensor; 2]>,
     /// The network's output.
     pub last: usize,
     /// How many parameters the operations have.
@@ -46,6 +50,10 @@ pub struct Built {
     /// Which gradients there are room for.
     pub gradients: Gradients,
 }
+
+/// From so many outputs of all members on, an input that they share is worth packing once: every number
+/// of it is then used so often.
+const PACKED_OUTPUTS: usize = 128;
 
 pub struct Builder<'a> {
     /// Whether tensors are only counted: they then have shapes and no memory.
@@ -59,7 +67,9 @@ pub struct Builder<'a> {
     trained: Vec<bool>,
     is_input: Vec<bool>,
     saved: Vec<Option<Tensor>>,
+    panels: Vec<[Tensor; 2]>,
     params: usize,
+    gradients: Gradients,
 }
 
 impl<'a> Builder<'a> {
@@ -119,6 +129,8 @@ impl<'a> Builder<'a> {
                     .map(|t| need(&format!("{} (saved)", op.path), t)),
             );
         }
+        let panels = built.panels.iter().flatten();
+        needs.extend(panels.map(|t| need("input in panels", t)));
         let gradients = built.pool.iter().chain(&built.spare);
         needs.extend(gradients.map(|t| need("gradients of activations", t)));
         if built.gradients == Gradients::Kept {
@@ -166,7 +178,9 @@ impl<'a> Builder<'a> {
             trained: Vec::new(),
             is_input: Vec::new(),
             saved: Vec::new(),
+            panels: Vec::new(),
             params: 0,
+            gradients,
         };
         let dims = [&[1, batch], input].concat();
         b.values.push(counted(&dims, (dtype, device))?);
@@ -188,6 +202,7 @@ impl<'a> Builder<'a> {
             trained: b.trained,
             is_input: b.is_input,
             saved: b.saved,
+            panels: b.panels,
             last,
             params: b.params,
             gradients,
@@ -218,6 +233,26 @@ impl<'a> Builder<'a> {
 
     fn shape(&self, slot: usize) -> Vec<usize> {
         self.values[slot].dims()[2..].to_vec()
+    }
+
+    /// Panels for the input of a layer, if members share it and use it often.
+    fn panels(&mut self, layer: &dyn Layer, x: usize, output: &[usize]) -> Result<Option<usize>> {
+        let s = rows(self.batch, &self.shape(x), output);
+        let shared = self.members > 1 && !self.trained[x] && layer.reads_by_product();
+        if !shared || self.members * s.outputs < PACKED_OUTPUTS {
+            return Ok(None);
+        }
+        let (rows, columns) = match self.dtype {
+            DType::F64 => linear::panels::<f64>(s),
+            _ => linear::panels::<f32>(s),
+        };
+        let columns = match self.gradients {
+            Gradients::None => 0,
+            _ => columns,
+        };
+        let zeros = |numbers| self.zeros("input in panels", &[1, numbers]);
+        self.panels.push([zeros(rows)?, zeros(columns)?]);
+        Ok(Some(self.panels.len() - 1))
     }
 
     fn push(&mut self, path: String, kind: OpKind, y: usize, saved: Option<Tensor>) {
@@ -281,15 +316,33 @@ impl<'a> Builder<'a> {
                 Some(self.zeros(&name, &[self.lead(trained), numbers])?)
             }
         };
+        let panels = self.panels(&**layer, x, &output)?;
         let kind = OpKind::Layer {
             layer: layer.clone(),
             params,
             x,
             input,
             output,
+            panels,
         };
         self.push(path, kind, y, saved);
         Ok(y)
+    }
+}
+
+/// Sizes of a layer that reads its input by a product.
+pub fn rows(batch: usize, input: &[usize], output: &[usize]) -> linear::Sizes {
+    let [positions @ .., inputs] = input else {
+        return linear::Sizes {
+            rows: batch,
+            inputs: 0,
+            outputs: 0,
+        };
+    };
+    linear::Sizes {
+        rows: batch * positions.iter().product::<usize>(),
+        inputs: *inputs,
+        outputs: output.last().copied().unwrap_or(0),
     }
 }
 

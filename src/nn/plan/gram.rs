@@ -349,6 +349,7 @@ impl<T: LayerElem> Step<'_, T> {
             let pass = Pass {
                 batch: gy.len() / from.max(1),
                 x: &[],
+                panels: None,
                 ..self.pass
             };
             let none = Forward { y: &[], saved: &[] };

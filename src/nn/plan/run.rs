@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::build::{Built, Gradients};
+use super::build::{Built, Gradients, rows};
 use super::tangent::TangentBuffers;
 use super::{Mode, Op, OpKind, other_params};
 use crate::error::{Error, Result};
@@ -13,6 +13,7 @@ use crate::nn::buffer::Buffer;
 use crate::nn::layer::{Forward, Layer, LayerElem, Param, Pass, Weights};
 use crate::nn::parts::{Parts, Updates};
 use crate::tensor::elementwise::{accumulate, add_scaled, copy_scaled};
+use crate::tensor::linear::{self, Panels};
 
 /// What a training step does with each member beside the two passes.
 pub trait MemberWork<T>: Sync {
@@ -60,6 +61,7 @@ pub struct Runner<T> {
     pub(super) sizes: Vec<usize>,
     trained: Vec<bool>,
     pub(super) saved: Vec<Option<Buffer<T>>>,
+    panels: Vec<[Buffer<T>; 2]>,
     pool: Vec<Buffer<T>>,
     place: Vec<Option<usize>>,
     spare: Option<Buffer<T>>,
@@ -97,6 +99,9 @@ impl<T: LayerElem> Runner<T> {
                 .saved
                 .iter()
                 .map(|t| t.as_ref().map(Buffer::new).transpose())
+                .collect::<Result<_>>()?,
+            panels: (built.panels.iter())
+                .map(|[rows, columns]| Ok([Buffer::new(rows)?, Buffer::new(columns)?]))
                 .collect::<Result<_>>()?,
             pool: all(&built.pool)?,
             place: built.place.clone(),
@@ -210,9 +215,34 @@ impl<T: LayerElem> Bound<'_, T> {
     }
 
     fn shared(&self, ops: &[Op], inputs: &Buffer<T>) -> Result<()> {
-        let ops = ops.iter().enumerate();
-        ops.filter(|(_, op)| self.runner.shared(op.y))
-            .try_for_each(|(i, op)| self.op_forward(i, op, inputs, 0))
+        for (i, op) in ops.iter().enumerate() {
+            if self.runner.shared(op.y) {
+                self.op_forward(i, op, inputs, 0)?;
+            }
+            self.pack(op, inputs);
+        }
+        Ok(())
+    }
+
+    /// Packs the input of an operation that has panels.
+    fn pack(&self, op: &Op, inputs: &Buffer<T>) {
+        let OpKind::Layer {
+            x,
+            input,
+            output,
+            panels: Some(panels),
+            ..
+        } = &op.kind
+        else {
+            return;
+        };
+        let s = rows(inputs.tensor().dims()[1], input, output);
+        let [rows, columns] = &self.runner.panels[*panels];
+        // SAFETY: members read panels after this, and nobody writes what they share
+        unsafe {
+            let columns = Some(columns.of_mut(0)).filter(|c| !c.is_empty());
+            linear::pack(s, self.value(inputs, *x, 0), rows.of_mut(0), columns);
+        }
     }
 
     fn member_forward(&self, ops: &[Op], inputs: &Buffer<T>, member: usize) -> Result<()> {
@@ -252,6 +282,7 @@ impl<T: LayerElem> Bound<'_, T> {
             x,
             input,
             output,
+            panels,
         } = &op.kind
         else {
             return None;
@@ -274,6 +305,14 @@ impl<T: LayerElem> Bound<'_, T> {
             output,
             params,
             x,
+            // SAFETY: written before members' passes alone
+            panels: panels.map(|i| unsafe {
+                let [rows, columns] = &self.runner.panels[i];
+                Panels {
+                    rows: rows.of(0),
+                    columns: columns.of(0),
+                }
+            }),
             training,
             noise: (key.filter(|_| layer.is_random())).map(|key| key.label(&op.path)),
         };

@@ -44,6 +44,30 @@ pub struct Packed<T> {
     pub ptr: *const T,
     /// Number of rows rounded up to whole panels.
     pub padded: usize,
+    /// The operand's first row, at a panel's border.
+    pub first: usize,
+}
+
+// SAFETY: tasks only read through it, while the slice it came from is borrowed.
+unsafe impl<T: Sync> Send for Packed<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Packed<T> {}
+
+impl<T: Copy> Operand<T> {
+    /// The same from a later row on, at a panel's border.
+    ///
+    /// # Safety
+    /// The operand has that row.
+    pub unsafe fn starting_at(self, row: usize) -> Self {
+        match self {
+            // SAFETY: the caller keeps to its rows
+            Self::View(source) => Self::View(unsafe { source.from(row, 0) }),
+            Self::Packed(packed) => Self::Packed(Packed {
+                first: packed.first + row,
+                ..packed
+            }),
+        }
+    }
 }
 
 /// `c (+)= alpha · a · b` for some rows, columns and steps of a product.
@@ -120,7 +144,7 @@ impl<T: Vector> Block<'_, T> {
                     let accumulate = self.c.accumulate || step > first_step;
                     let (right, left) = scratch.split_at_mut(nc.next_multiple_of(nr) * kc);
                     let b = match self.b {
-                        Operand::Packed(p) => p.ptr.add(step * p.padded + col * kc),
+                        Operand::Packed(p) => p.ptr.add(step * p.padded + (p.first + col) * kc),
                         Operand::View(source) => {
                             pack(right.as_mut_ptr(), nr, source.from(col, step), nc, kc);
                             right.as_ptr()
@@ -218,7 +242,7 @@ unsafe fn left_operand<T: Vector, const MR: usize>(
     // SAFETY: as for `with_simd`
     unsafe {
         match a {
-            Operand::Packed(p) => (p.ptr.add(step * p.padded + row * kc), None),
+            Operand::Packed(p) => (p.ptr.add(step * p.padded + (p.first + row) * kc), None),
             Operand::View(source) => {
                 let from = source.from(row, step);
                 let pages = (from.row * size_of::<T>()).is_multiple_of(4096);

@@ -1,24 +1,29 @@
 //! Matrix products on strided views, split into tasks by shape alone.
 //!
-//! The inner loop keeps a tile of 8 rows (6 where there are 16 registers) by two vectors in registers; panels of both operands are
-//! packed so that it reads them in order, except where reading in place is as fast. That is also
-//! why members with a shared input need no common "wide" product: their input is not copied at all.
+//! The inner loop keeps a tile of 8 rows (6 where there are 16 registers) by two vectors in registers;
+//! panels of both operands are packed so that it reads them in order, except where reading in place is
+//! as fast. Members with a shared input need no common "wide" product: its panels are made once for all
+//! of them, see [`pack_left`].
 
 mod block;
 pub(super) mod kernel;
+mod left;
 pub(super) mod pack;
+mod product;
 mod symmetric;
+#[cfg(test)]
+mod tests;
 mod vector;
-
-use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::scratch;
-use block::{Block, Operand, PackAll, Packed, STEPS, panels, scratch_len};
+use block::{Operand, PackAll, Packed, panels};
 use kernel::Target;
+pub use left::{Left, pack_left, panels_len};
 use pack::{Source, side_by_side};
+use product::{Product, run};
 pub use symmetric::gram;
 pub use vector::Vector;
 
@@ -154,13 +159,14 @@ pub fn matmul<T: Vector>(
 ///
 /// # Panics
 /// If a slice is too short for the given shape: callers check shapes first.
-pub fn matmul_into<T: Vector>(
+pub fn matmul_into<'a, T: Vector>(
     c: Into<'_, T>,
     (m, n, k): (usize, usize, usize),
     alpha: T,
-    a: Matrix<'_, T>,
+    a: impl std::convert::Into<Left<'a, T>>,
     b: Matrix<'_, T>,
 ) {
+    let a = a.into();
     if m == 0 || n == 0 {
         return;
     }
@@ -180,14 +186,14 @@ pub fn matmul_into<T: Vector>(
     }
     let product = Product {
         shape: (m, n, k),
-        a: source(a),
+        a: a.operand(m),
         b: source(b.transposed()),
         c: Shared::new(c.data),
         row: c.row_stride,
         alpha,
         accumulate: c.accumulate,
     };
-    let tasks = (m * n * k / TASK).clamp(1, MAX_TASKS);
+    let tasks = tasks(m * n * k);
     if tasks == 1 {
         product.block(0..m, 0..n, 0..k);
     } else if sums_are_split((m, n, k)) {
@@ -203,18 +209,19 @@ pub fn matmul_into<T: Vector>(
 ///
 /// # Panics
 /// As for [`matmul_into`].
-pub fn matmul_parts<T: Vector>(
+pub fn matmul_parts<'a, T: Vector>(
     (m, n, k): (usize, usize, usize),
     alpha: T,
-    a: Matrix<'_, T>,
+    a: impl std::convert::Into<Left<'a, T>>,
     b: Matrix<'_, T>,
     then: &(impl Fn(usize, &[T]) + Sync),
 ) {
     if m == 0 || n == 0 {
         return;
     }
+    let a = a.into();
     let (mr, nr) = panel_sizes::<T>();
-    let tasks = (m * n * k / TASK).clamp(1, MAX_TASKS);
+    let tasks = tasks(m * n * k);
     // whole lines of `a` where its columns lie side by side
     let unit = mr * side_by_side(mr);
     let rows = (PART / n)
@@ -222,7 +229,12 @@ pub fn matmul_parts<T: Vector>(
         .next_multiple_of(unit);
     if rows >= m || k == 0 || (tasks > 1 && sums_are_split((m, n, k))) {
         return scratch::with(m * n, |c: &mut [T]| {
-            matmul(c, (m, n, k), alpha, a, b);
+            let into = Into {
+                data: c,
+                row_stride: n,
+                accumulate: false,
+            };
+            matmul_into(into, (m, n, k), alpha, a, b);
             then(0, c);
         });
     }
@@ -230,7 +242,7 @@ pub fn matmul_parts<T: Vector>(
         a.covers(m, k) && b.covers(k, n),
         "matrix product ({m} × {k}) · ({k} × {n}) reaches outside its slices"
     );
-    let (a, shared) = (source(a), source(b.transposed()));
+    let (a, shared) = (a.operand(m), source(b.transposed()));
     let padded = n.next_multiple_of(nr);
     scratch::with(padded * k, |packed: &mut [T]| {
         pack_all(shared, (n, k), nr, tasks, packed);
@@ -240,6 +252,7 @@ pub fn matmul_parts<T: Vector>(
             let packed = Operand::Packed(Packed {
                 ptr: packed.ptr().cast_const(),
                 padded,
+                first: 0,
             });
             let count = rows.min(m - first);
             scratch::with(count * n, |c: &mut [T]| {
@@ -250,7 +263,7 @@ pub fn matmul_parts<T: Vector>(
                     accumulate: false,
                 };
                 // SAFETY: row `first` of the operand, whose size was checked
-                let a = Operand::View(unsafe { a.from(first, 0) });
+                let a = unsafe { a.starting_at(first) };
                 run((0..count, 0..n, 0..k), a, packed, target);
                 then(first, c);
             });
@@ -261,6 +274,11 @@ pub fn matmul_parts<T: Vector>(
             (0..m.div_ceil(rows)).into_par_iter().for_each(part);
         }
     });
+}
+
+/// Tasks for so many multiply-adds.
+fn tasks(multiply_adds: usize) -> usize {
+    (multiply_adds / TASK).clamp(1, MAX_TASKS)
 }
 
 /// Whether a product that is split at all is split along the summed dimension.
@@ -300,261 +318,5 @@ fn source<T>(m: Matrix<'_, T>) -> Source<T> {
         ptr: m.data.as_ptr(),
         row: m.row_stride,
         step: m.col_stride,
-    }
-}
-
-/// A product whose addresses have been checked.
-struct Product<T> {
-    shape: (usize, usize, usize),
-    a: Source<T>,
-    b: Source<T>,
-    c: Shared<T>,
-    row: usize,
-    alpha: T,
-    accumulate: bool,
-}
-
-impl<T: Vector> Product<T> {
-    fn target(&self) -> Target<T> {
-        Target {
-            ptr: self.c.ptr(),
-            row: self.row,
-            alpha: self.alpha,
-            accumulate: self.accumulate,
-        }
-    }
-
-    fn block(&self, rows: Range<usize>, cols: Range<usize>, steps: Range<usize>) {
-        let (a, b) = (Operand::View(self.a), Operand::View(self.b));
-        run((rows, cols, steps), a, b, self.target());
-    }
-
-    /// Each task sums over some of the steps; the partial sums are added in order.
-    fn split_sum(&self, tasks: usize) {
-        let (m, n, k) = self.shape;
-        let per = k.div_ceil(STEPS).div_ceil(tasks) * STEPS;
-        let tasks = k.div_ceil(per);
-        scratch::with((tasks - 1) * m * n, |parts: &mut [T]| {
-            let others = Shared::new(parts);
-            (0..tasks).into_par_iter().for_each(|task| {
-                let c = match task.checked_sub(1) {
-                    None => self.target(),
-                    Some(part) => Target {
-                        // SAFETY: task after task has its own m × n numbers
-                        ptr: unsafe { others.ptr().add(part * m * n) },
-                        row: n,
-                        alpha: self.alpha,
-                        accumulate: false,
-                    },
-                };
-                let steps = task * per..((task + 1) * per).min(k);
-                let (a, b) = (Operand::View(self.a), Operand::View(self.b));
-                run((0..m, 0..n, steps), a, b, c);
-            });
-            for part in parts.chunks_exact(m * n) {
-                for (i, from) in part.chunks_exact(n).enumerate() {
-                    // SAFETY: row i of the destination; the tasks are done
-                    let to = unsafe {
-                        std::slice::from_raw_parts_mut(self.c.ptr().add(i * self.row), n)
-                    };
-                    to.iter_mut()
-                        .zip(from)
-                        .for_each(|(to, &from)| *to = *to + from);
-                }
-            }
-        });
-    }
-
-    /// Each task computes some rows, or some columns, whichever are more. The operand that all tasks
-    /// read is packed once before.
-    fn split_longer_side(&self, tasks: usize) {
-        let (m, n, k) = self.shape;
-        let (mr, nr) = panel_sizes::<T>();
-        let by_cols = n >= m;
-        let (shared, short, width) = if by_cols {
-            (self.a, m, mr)
-        } else {
-            (self.b, n, nr)
-        };
-        let (long, unit) = if by_cols { (n, nr) } else { (m, mr) };
-        let size = long.div_ceil(tasks).next_multiple_of(unit);
-        let padded = short.next_multiple_of(width);
-        scratch::with(padded * k, |packed: &mut [T]| {
-            pack_all(shared, (short, k), width, tasks, packed);
-            let dst = Shared::new(packed);
-            (0..long.div_ceil(size)).into_par_iter().for_each(|task| {
-                let range = task * size..((task + 1) * size).min(long);
-                let packed = Operand::Packed(Packed {
-                    ptr: dst.ptr().cast_const(),
-                    padded,
-                });
-                if by_cols {
-                    let b = Operand::View(self.b);
-                    run((0..m, range, 0..k), packed, b, self.target());
-                } else {
-                    let a = Operand::View(self.a);
-                    run((range, 0..n, 0..k), a, packed, self.target());
-                }
-            });
-        });
-    }
-}
-
-fn run<T: Vector>(
-    (rows, cols, steps): (Range<usize>, Range<usize>, Range<usize>),
-    a: Operand<T>,
-    b: Operand<T>,
-    c: Target<T>,
-) {
-    let len = scratch_len(rows.len(), cols.len(), steps.len());
-    scratch::with(len, |scratch: &mut [T]| {
-        Arch::new().dispatch(Block {
-            rows,
-            cols,
-            steps,
-            a,
-            b,
-            c,
-            scratch,
-        });
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tensor::rng::Key;
-    use proptest::prelude::*;
-
-    fn numbers(seed: u64, n: usize) -> Vec<f64> {
-        let mut rng = Key::new(seed).rng();
-        (0..n).map(|_| rng.normal()).collect()
-    }
-
-    fn check(m: usize, n: usize, k: usize, ta: bool, tb: bool, pad: usize, accumulate: bool) {
-        let (a, b) = (numbers(1, m * k), numbers(2, k * n));
-        let view = |data, rows, cols, transposed: bool| {
-            if transposed {
-                Matrix::row_major(data, rows).transposed()
-            } else {
-                Matrix::row_major(data, cols)
-            }
-        };
-        let (va, vb) = (view(&a, m, k, ta), view(&b, k, n, tb));
-        let before = numbers(3, m * (n + pad));
-        let mut c = before.clone();
-        let into = Into {
-            data: &mut c,
-            row_stride: n + pad,
-            accumulate,
-        };
-        matmul_into(into, (m, n, k), 0.5, va, vb);
-        let at =
-            |v: &Matrix<'_, f64>, i: usize, j: usize| v.data[i * v.row_stride + j * v.col_stride];
-        for i in 0..m {
-            for j in 0..n + pad {
-                let place = i * (n + pad) + j;
-                let sum: f64 = (0..k)
-                    .map(|p| {
-                        if j < n {
-                            at(&va, i, p) * at(&vb, p, j)
-                        } else {
-                            0.0
-                        }
-                    })
-                    .sum();
-                let kept = accumulate || j >= n;
-                let wanted = 0.5 * sum + if kept { before[place] } else { 0.0 };
-                assert!(
-                    (c[place] - wanted).abs() < 1e-10,
-                    "{m} × {n} × {k} {ta} {tb}: ({i}, {j}) {} {wanted}",
-                    c[place]
-                );
-            }
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn agrees_with_the_definition(
-            m in 0usize..40, n in 0usize..40, k in 0usize..40, ta in any::<bool>(), tb in any::<bool>(),
-            pad in 0usize..3, accumulate in any::<bool>(),
-        ) {
-            check(m, n, k, ta, tb, pad, accumulate);
-        }
-    }
-
-    #[test]
-    fn agrees_with_the_definition_where_it_is_split() {
-        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
-            check(33, 50, 2100, ta, tb, 1, true);
-            check(300, 270, 41, ta, tb, 0, false);
-            check(75, 300, 300, ta, tb, 2, false);
-            check(513, 65, 70, ta, tb, 0, true);
-        }
-    }
-
-    #[test]
-    fn single_precision_agrees_with_double() {
-        for (m, n, k) in [
-            (128, 64, 700),
-            (300, 300, 90),
-            (9, 1000, 300),
-            (100, 10, 64),
-            (31, 47, 17),
-        ] {
-            let (a, b) = (numbers(1, m * k), numbers(2, k * n));
-            let single = |v: &[f64]| v.iter().map(|&x| x as f32).collect::<Vec<_>>();
-            let (sa, sb) = (single(&a), single(&b));
-            for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
-                let (mut c, mut sc) = (vec![0.0; m * n], vec![0f32; m * n]);
-                macro_rules! views {
-                    ($a:expr, $b:expr) => {
-                        (
-                            if ta {
-                                Matrix::row_major($a, m).transposed()
-                            } else {
-                                Matrix::row_major($a, k)
-                            },
-                            if tb {
-                                Matrix::row_major($b, k).transposed()
-                            } else {
-                                Matrix::row_major($b, n)
-                            },
-                        )
-                    };
-                }
-                let (va, vb) = views!(&a, &b);
-                matmul(&mut c, (m, n, k), 1.0, va, vb);
-                let (va, vb) = views!(&sa, &sb);
-                matmul(&mut sc, (m, n, k), 1.0, va, vb);
-                for (x, y) in c.iter().zip(&sc) {
-                    assert!(
-                        (x - f64::from(*y)).abs() < 1e-4 * (k as f64).sqrt(),
-                        "{m} {n} {k} {x} {y}"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn bits_do_not_depend_on_threads() {
-        for (m, n, k) in [(128, 300, 257), (40, 30, 4000), (700, 64, 128)] {
-            let a: Vec<f32> = numbers(1, m * k).iter().map(|&x| x as f32).collect();
-            let b: Vec<f32> = numbers(2, k * n).iter().map(|&x| x as f32).collect();
-            let run = |threads: usize| {
-                let pool = rayon::ThreadPoolBuilder::new()
-                    .num_threads(threads)
-                    .build()
-                    .unwrap();
-                let mut c = vec![0f32; m * n];
-                let (a, b) = (Matrix::row_major(&a, k), Matrix::row_major(&b, n));
-                pool.install(|| matmul(&mut c, (m, n, k), 1.0, a, b));
-                c
-            };
-            assert_eq!(run(1), run(3));
-        }
     }
 }

@@ -84,7 +84,11 @@ fn some_steps<T: Vector>(n: usize, kc: usize, source: Source<T>, c: Target<T>) {
         let ptr = dst.cast_const();
         for row in (0..n).step_by(ROWS) {
             let end = (row + ROWS).min(n);
-            let all = Operand::Packed(Packed { ptr, padded });
+            let all = Operand::Packed(Packed {
+                ptr,
+                padded,
+                first: 0,
+            });
             run((row..end, 0..end, 0..kc), Operand::View(source), all, c);
         }
     });
