@@ -31,6 +31,7 @@ struct Case {
     stream: Arc<dyn Stream>,
     batch: usize,
     optimizer: Arc<dyn Optimizer>,
+    clip: Clip,
 }
 
 const STEPS: u64 = 2;
@@ -87,6 +88,7 @@ fn cases() -> Vec<Case> {
             stream: teacher(),
             batch: 250,
             optimizer: adam(),
+            clip: Clip::Norm(1.0),
         },
         Case {
             name: "ensemble of mlps",
@@ -95,6 +97,30 @@ fn cases() -> Vec<Case> {
             stream: teacher(),
             batch: 250,
             optimizer: sgd(),
+            clip: Clip::Norm(1.0),
+        },
+        // without clipping, weights are updated while their gradients are made
+        Case {
+            name: "ensemble of mlps without clipping",
+            network: perceptron(),
+            members: 3,
+            stream: teacher(),
+            batch: 250,
+            optimizer: sgd(),
+            clip: Clip::None,
+        },
+        Case {
+            name: "resnet18 with batch norm",
+            network: resnet18(Resnet18 {
+                width: 8,
+                norm: ImageNorm::Batch,
+                ..Resnet18::default()
+            }),
+            members: 1,
+            stream: images(),
+            batch: 16,
+            optimizer: sgd(),
+            clip: Clip::None,
         },
         Case {
             name: "resnet18",
@@ -107,6 +133,7 @@ fn cases() -> Vec<Case> {
             stream: images(),
             batch: 8,
             optimizer: sgd(),
+            clip: Clip::Norm(1.0),
         },
         Case {
             name: "transformer",
@@ -118,6 +145,7 @@ fn cases() -> Vec<Case> {
             stream: tokens(70),
             batch: 24,
             optimizer: adam(),
+            clip: Clip::Norm(1.0),
         },
         Case {
             name: "transformer with rope, two members",
@@ -129,6 +157,7 @@ fn cases() -> Vec<Case> {
             stream: tokens(70),
             batch: 16,
             optimizer: sgd(),
+            clip: Clip::Norm(1.0),
         },
     ]
 }
@@ -167,7 +196,7 @@ fn train(case: &Case) -> Result<Outcome> {
     let model = Arc::new(RwLock::new(model));
     let settings = TrainerSettings {
         batch: case.batch,
-        clip: Clip::Norm(1.0),
+        clip: case.clip,
         probes: vec![Probe::Test {
             when: When::At(vec![STEPS]),
             keep: true,
