@@ -17,6 +17,18 @@ pub struct Sizes {
     pub outputs: usize,
 }
 
+impl Sizes {
+    /// For the shapes of one example's input `[positions…, inputs]` and output `[positions…, outputs]`.
+    pub fn of(batch: usize, input: &[usize], output: &[usize]) -> Self {
+        let positions = &input[..input.len().saturating_sub(1)];
+        Self {
+            rows: batch * positions.iter().product::<usize>(),
+            inputs: input.last().copied().unwrap_or(1),
+            outputs: output.last().copied().unwrap_or(1),
+        }
+    }
+}
+
 /// The input `x [rows, inputs]` in the order in which products read it, for members that share it.
 #[derive(Debug, Clone, Copy)]
 pub struct Panels<'a, T> {

@@ -69,18 +69,8 @@ impl Layer for Linear {
     }
 }
 
-impl Linear {
-    fn sizes<T: Elem>(&self, at: &Pass<'_, T>) -> linear::Sizes {
-        let inputs = at.input.last().copied().unwrap_or(1);
-        let positions: usize = at.input[..at.input.len().saturating_sub(1)]
-            .iter()
-            .product();
-        linear::Sizes {
-            rows: at.batch * positions,
-            inputs,
-            outputs: self.outputs,
-        }
-    }
+fn sizes<T>(at: &Pass<'_, T>) -> linear::Sizes {
+    linear::Sizes::of(at.batch, at.input, at.output)
 }
 
 pub(super) fn scaled<'a, T: Elem>(weights: &Weights<'a, T>, i: usize) -> Scaled<'a, T> {
@@ -110,7 +100,7 @@ pub(super) fn add_kernels<T: Elem>(
 
 impl<T: Elem> Passes<T> for Linear {
     fn forward(&self, at: Pass<'_, T>, y: &mut [T], _saved: &mut [T]) -> Result<()> {
-        let s = self.sizes(&at);
+        let s = sizes(&at);
         linear::product(s, at.input_rows(), scaled(&at.params, 0), y, false);
         if self.bias {
             linear::add_bias(s, scaled(&at.params, 1), y);
@@ -126,7 +116,7 @@ impl<T: Elem> Passes<T> for Linear {
         grads: Parts<'_, T>,
         gx: Option<&mut [T]>,
     ) -> Result<()> {
-        let s = self.sizes(&at);
+        let s = sizes(&at);
         let weight = scaled(&at.params, 0);
         let update = grads.claim(0);
         let gw = if self.bias {
@@ -158,7 +148,7 @@ impl<T: Elem> Passes<T> for Linear {
         gy: &[T],
         gx: &mut [T],
     ) -> Result<()> {
-        linear::input_gradient(self.sizes(&at), gy, scaled(&at.params, 0), gx, false);
+        linear::input_gradient(sizes(&at), gy, scaled(&at.params, 0), gx, false);
         Ok(())
     }
 
@@ -172,7 +162,7 @@ impl<T: Elem> Passes<T> for Linear {
     ) -> Result<()> {
         let rows = Rows {
             examples: at.batch,
-            positions: self.sizes(&at).rows / at.batch.max(1),
+            positions: sizes(&at).rows / at.batch.max(1),
             x: at.x,
             signals: signals.data,
             channels: self.outputs,
@@ -188,7 +178,7 @@ impl<T: Elem> Passes<T> for Linear {
         tangents: Tangents<'_, T>,
         dy: &mut [T],
     ) -> Result<()> {
-        let s = self.sizes(&at);
+        let s = sizes(&at);
         linear::product(s, at.input_rows(), scaled(&tangents.params, 0), dy, false);
         if let Some(dx) = tangents.x {
             linear::product(s, dx.into(), scaled(&at.params, 0), dy, true);
@@ -208,7 +198,7 @@ impl<T: Elem> Passes<T> for Linear {
         dgrads: Parts<'_, T>,
         dgx: Option<&mut [T]>,
     ) -> Result<()> {
-        let s = self.sizes(&at);
+        let s = sizes(&at);
         let weight = scaled(&at.params, 0);
         let dgw = if self.bias {
             let [dgw, dgb] = dgrads.take()?;

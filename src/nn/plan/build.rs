@@ -237,7 +237,7 @@ impl<'a> Builder<'a> {
 
     /// Panels for the input of a layer, if members share it and use it often.
     fn panels(&mut self, layer: &dyn Layer, x: usize, output: &[usize]) -> Result<Option<usize>> {
-        let s = rows(self.batch, &self.shape(x), output);
+        let s = linear::Sizes::of(self.batch, &self.shape(x), output);
         let shared = self.members > 1 && !self.trained[x] && layer.reads_by_product();
         if !shared || self.members * s.outputs < PACKED_OUTPUTS {
             return Ok(None);
@@ -327,22 +327,6 @@ impl<'a> Builder<'a> {
         };
         self.push(path, kind, y, saved);
         Ok(y)
-    }
-}
-
-/// Sizes of a layer that reads its input by a product.
-pub fn rows(batch: usize, input: &[usize], output: &[usize]) -> linear::Sizes {
-    let [positions @ .., inputs] = input else {
-        return linear::Sizes {
-            rows: batch,
-            inputs: 0,
-            outputs: 0,
-        };
-    };
-    linear::Sizes {
-        rows: batch * positions.iter().product::<usize>(),
-        inputs: *inputs,
-        outputs: output.last().copied().unwrap_or(0),
     }
 }
 

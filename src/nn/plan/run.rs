@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::build::{Built, Gradients, rows};
+use super::build::{Built, Gradients};
 use super::tangent::TangentBuffers;
 use super::{Mode, Op, OpKind, other_params};
 use crate::error::{Error, Result};
@@ -236,7 +236,7 @@ impl<T: LayerElem> Bound<'_, T> {
         else {
             return;
         };
-        let s = rows(inputs.tensor().dims()[1], input, output);
+        let s = linear::Sizes::of(inputs.tensor().dims()[1], input, output);
         let [rows, columns] = &self.runner.panels[*panels];
         // SAFETY: members read panels after this, and nobody writes what they share
         unsafe {

@@ -83,6 +83,33 @@ fn agrees_with_the_definition_where_it_is_split() {
 }
 
 #[test]
+fn parts_have_the_numbers_of_the_whole() {
+    for (m, n, k) in [(700, 40, 300), (130, 17, 600), (5, 3, 2), (9, 4, 0)] {
+        let (a, b) = (numbers(1, m * k), numbers(2, k * n));
+        // a weight's gradient: the left side is read by columns
+        let (va, vb) = (
+            Matrix::row_major(&a, m).transposed(),
+            Matrix::row_major(&b, n),
+        );
+        let mut whole = vec![0.0; m * n];
+        matmul(&mut whole, (m, n, k), 0.5, va, vb);
+        let mut panels = vec![0.0; panels_len::<f64>(m, k)];
+        pack_left(&mut panels, (m, k), va);
+        let packed = Left {
+            matrix: va,
+            panels: Some(&panels),
+        };
+        for left in [va.into(), packed] {
+            let parts = std::sync::Mutex::new(vec![f64::NAN; m * n]);
+            matmul_parts((m, n, k), 0.5, left, vb, &|first, rows: &[f64]| {
+                parts.lock().unwrap()[first * n..][..rows.len()].copy_from_slice(rows);
+            });
+            assert_eq!(parts.into_inner().unwrap(), whole, "{m} × {n} × {k}");
+        }
+    }
+}
+
+#[test]
 fn single_precision_agrees_with_double() {
     for (m, n, k) in [
         (128, 64, 700),
