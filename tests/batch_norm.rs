@@ -14,7 +14,7 @@ use widthwise::error::Result;
 use widthwise::metrics::{Hessian, Loss, ntk, top_eigenvalue};
 use widthwise::model::{Model, ModelSettings, SharedModel, explain};
 use widthwise::nn::layers::{Activation, BatchNorm, Conv2d, Flatten, Linear};
-use widthwise::nn::{Cost, ImageNorm, Network, Node, Resnet18, resnet18};
+use widthwise::nn::{Cost, ImageNorm, Network, Node, Resnet, resnet};
 use widthwise::optim::{Adam, Optimizer, PerMember, Sgd};
 use widthwise::parametrization::{Abc, MeanField, Mup, Ntp, OptimizerFamily, Parametrization, Sp};
 use widthwise::tensor::elem::to_f64;
@@ -190,10 +190,11 @@ fn training_resnet18_follows_pytorch() -> Result<()> {
     let fixture = Fixture::load("batch_norm_training");
     let number = |name: &str| fixture.number(&format!("/settings/{name}"));
     let outputs = number("outputs") as usize;
-    let network = resnet18(Resnet18 {
+    let network = resnet(Resnet {
         width: number("width") as usize,
         norm: ImageNorm::Batch,
         outputs: Some(outputs),
+        ..Resnet::default()
     });
     let stream = Given::new(
         &fixture.tensor("inputs"),
@@ -358,10 +359,10 @@ fn estimates_are_not_trained_under_any_rule() -> Result<()> {
         Arc::new(Abc::default()),
     ];
     for rule in rules {
-        let network = resnet18(Resnet18 {
+        let network = resnet(Resnet {
             width: 2,
             norm: ImageNorm::Batch,
-            outputs: None,
+            ..Resnet::default()
         });
         let model = model(network.clone(), rule, &[1, 2], DType::F32)?;
         let mut model = model.write().unwrap();
@@ -382,10 +383,10 @@ fn estimates_are_not_trained_under_any_rule() -> Result<()> {
             assert!(table.to_string().contains("not trained"));
         }
         // as many trained numbers as with group normalisation
-        let grouped = resnet18(Resnet18 {
+        let grouped = resnet(Resnet {
             width: 2,
             norm: ImageNorm::Group(2),
-            outputs: None,
+            ..Resnet::default()
         });
         let count = |network: &Network| Cost::of(network, 10, &[3, 32, 32]).map(|c| c.parameters);
         assert_eq!(count(&network)?, count(&grouped)?);

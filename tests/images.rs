@@ -9,7 +9,7 @@ use widthwise::error::Result;
 use widthwise::nn::layers::{BatchNorm, Conv2d, GlobalAvgPool, GroupNorm, Pool2d, Pooling};
 use widthwise::nn::{
     Forward, Gradients, ImageNorm, Layer, MemberWork, Mode, Node, Param, ParamKind, ParamSpec,
-    Parts, Pass, Passes, Plan, Resnet18, Role, Sizes, Tangents, resnet18,
+    Parts, Pass, Passes, Plan, Resnet, Role, Sizes, Tangents, resnet,
 };
 use widthwise::tensor::elem::{Elem, to_f64};
 use widthwise::tensor::rng::Key;
@@ -236,10 +236,11 @@ fn layers_and_gradients_follow_pytorch() -> Result<()> {
 #[test]
 fn resnet18_follows_pytorch() -> Result<()> {
     let fixture = Fixture::load("conv");
-    let network = resnet18(Resnet18 {
+    let network = resnet(Resnet {
         width: 2,
         norm: ImageNorm::Group(2),
         outputs: Some(3),
+        ..Resnet::default()
     });
     let sizes = Sizes {
         width: 2,
@@ -253,9 +254,9 @@ fn resnet18_follows_pytorch() -> Result<()> {
 
 #[test]
 fn roles_of_resnet18() -> Result<()> {
-    let network = resnet18(Resnet18 {
+    let network = resnet(Resnet {
         width: 16,
-        ..Resnet18::default()
+        ..Resnet::default()
     });
     let (infos, output) = network.infos(10, &[3, 32, 32], Some(8))?;
     assert_eq!(output, [10]);
@@ -322,10 +323,11 @@ fn a_branch_that_changes_the_shape_needs_a_shortcut() {
 
 /// Output and gradients of a small residual network with `members`, for parameters drawn per member.
 fn pass(members: &[u64], batch: usize) -> Result<Vec<Vec<Vec<f64>>>> {
-    let network = resnet18(Resnet18 {
+    let network = resnet(Resnet {
         width: 8,
         norm: ImageNorm::Group(4),
         outputs: Some(10),
+        ..Resnet::default()
     });
     let sizes = Sizes {
         width: 8,

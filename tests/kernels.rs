@@ -14,7 +14,8 @@ use widthwise::nn::layers::{
     Activation, Conv2d, Flatten, GlobalAvgPool, GroupNorm, LayerNorm, Linear, Pool2d, Pooling,
 };
 use widthwise::nn::{
-    Gradients, ImageNorm, Network, Node, Positions, Resnet18, Transformer, resnet18, transformer,
+    Blocks, Gradients, Heads, ImageNorm, Network, Node, Positions, Resnet, Transformer, resnet,
+    transformer,
 };
 use widthwise::parametrization::{Mup, Sp};
 use widthwise::tensor::elem::{to_f64, write};
@@ -271,12 +272,14 @@ fn kernels_are_made_of_inner_products_of_gradients() -> Result<()> {
     for positions in [Positions::Learned, Positions::Rope, Positions::None] {
         let settings = Transformer {
             width: 8,
-            depth: 1,
-            head_size: 4,
             context: 5,
             vocab: Some(7),
-            positions,
-            ..Transformer::default()
+            blocks: Blocks {
+                depth: 1,
+                heads: Heads::Size(4),
+                positions,
+                ..Blocks::default()
+            },
         };
         let model = model(transformer(settings), &[3, 8], DType::F64)?;
         let mut rng = Key::new(2).rng();
@@ -284,10 +287,10 @@ fn kernels_are_made_of_inner_products_of_gradients() -> Result<()> {
         let inputs = Tensor::from_vec(tokens, (4, 5), &CPU)?;
         check(&format!("{positions:?}"), &model, &inputs)?;
     }
-    let mut residual = resnet18(Resnet18 {
+    let mut residual = resnet(Resnet {
         width: 4,
         norm: ImageNorm::Group(2),
-        ..Resnet18::default()
+        ..Resnet::default()
     });
     residual.input = Some(vec![3, 9, 8]);
     residual.outputs = Some(3);

@@ -2,16 +2,20 @@
 
 use std::sync::{Arc, RwLock};
 
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor};
 use widthwise::data::{Teacher, TeacherSettings};
 use widthwise::error::Result;
 use widthwise::model::{Model, ModelSettings, explain};
-use widthwise::nn::{Mlp, Role, mlp};
+use widthwise::nn::{
+    Blocks, Heads, ImageNorm, Mlp, ParamKind, Resnet, Role, Transformer, mlp, resnet, transformer,
+};
 use widthwise::optim::{Adam, Optimizer, Sgd};
 use widthwise::parametrization::{
-    Abc, Exponents, Init, Initializer, MeanField, Mup, Ntp, OptimizerFamily, Parametrization, Sp,
-    WeightDecayRule,
+    Abc, DepthMup, Exponents, Init, Initializer, MeanField, Mup, Ntp, OptimizerFamily,
+    Parametrization, Sp, WeightDecayRule,
 };
+use widthwise::tensor::elem::to_f64;
+use widthwise::tensor::rng::Key;
 use widthwise::train::{NoHooks, Trainer, TrainerSettings};
 
 const INPUTS: usize = 20;
@@ -377,4 +381,109 @@ fn tables_8_and_9_give_one_trajectory() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Factors over depth (arXiv 2310.02244; arXiv 2505.01618 Table 1) on top of those over width, for a
+/// network of twice the base width and four times the base depth.
+#[test]
+fn depth_rules() {
+    let build = |rule: Arc<dyn Parametrization>| {
+        let network = transformer(Transformer {
+            width: 16,
+            context: 4,
+            vocab: Some(9),
+            blocks: Blocks {
+                depth: 8,
+                heads: Heads::Size(4),
+                ..Blocks::default()
+            },
+        });
+        Model::new(network, rule, ModelSettings::default()).unwrap()
+    };
+    let width = Mup {
+        base_width: 8,
+        scale_eps: true,
+        ..Mup::default()
+    };
+    let plain = build(Arc::new(width.clone()));
+    for (rule, branch, sgd, adam, eps) in [
+        (DepthMup::new(width.clone(), 2), 0.5, 1.0, 0.5, 0.5),
+        (DepthMup::complete_p(width, 2), 0.25, 4.0, 1.0, 0.25),
+    ] {
+        let complete = rule.complete;
+        let name = rule.name();
+        assert_eq!(rule.branch_multiplier(8), branch);
+        assert_eq!(
+            (rule.branch_multiplier(2), rule.branch_multiplier(0)),
+            (1.0, 1.0)
+        );
+        let model = build(Arc::new(rule));
+        for (family, factor) in [(OptimizerFamily::Sgd, sgd), (OptimizerFamily::Adam, adam)] {
+            let (ours, theirs) = (model.scales(family), plain.scales(family));
+            for ((p, a), b) in model.params().iter().zip(ours).zip(theirs) {
+                let path = &p.info.path;
+                let inside = path.starts_with("blocks.");
+                assert_eq!((p.info.in_branch, p.info.blocks), (inside, 8), "{path}");
+                let (lr, e) = if inside { (factor, eps) } else { (1.0, 1.0) };
+                let close = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b.abs();
+                assert!(close(a.lr, b.lr * lr), "{name} {path}: {a:?} {b:?}");
+                assert!(close(a.eps, b.eps * e), "{name} {path}: {a:?} {b:?}");
+                assert_eq!((a.init, a.multiplier), (b.init, b.multiplier), "{path}");
+                let vector = p.info.kind != ParamKind::Weight;
+                let decay = match complete && vector {
+                    true => 0.0,
+                    // lr · weight decay is independent of width and depth
+                    false => b.weight_decay / lr,
+                };
+                assert!(
+                    close(a.weight_decay, decay) || a.weight_decay == decay,
+                    "{path}"
+                );
+            }
+        }
+    }
+}
+
+/// At initialisation the blocks add up to the same size at every depth with α = 1/2 (they are
+/// independent), and to less and less with α = 1; without a rule to more and more.
+#[test]
+fn branches_are_multiplied_by_the_rule() {
+    let size = |rule: Arc<dyn Parametrization>, blocks: usize| {
+        let mut network = resnet(Resnet {
+            width: 16,
+            blocks: vec![blocks],
+            norm: ImageNorm::None,
+            outputs: Some(3),
+            ..Resnet::default()
+        });
+        network.input = Some(vec![3, 8, 8]);
+        let settings = ModelSettings {
+            seeds: (0..4).collect(),
+            ..ModelSettings::default()
+        };
+        let mut model = Model::new(network, rule, settings).unwrap();
+        let mut rng = Key::new(1).rng();
+        let x: Vec<f32> = (0..3 * 64).map(|_| rng.normal() as f32).collect();
+        let x = Tensor::from_vec(x, (1, 3, 8, 8), &Device::Cpu).unwrap();
+        let rms = |x: &Tensor| -> f64 {
+            let numbers = to_f64(x).unwrap();
+            (numbers.iter().map(|x| x * x).sum::<f64>() / numbers.len() as f64).sqrt()
+        };
+        let last = format!("stages.0.{}.relu", blocks - 1);
+        let stem = rms(&model.activation("stem.norm.relu", &x).unwrap());
+        rms(&model.activation(&last, &x).unwrap()) / stem
+    };
+    let init = Initializer::KaimingNormal;
+    let width = Mup {
+        base_width: 16,
+        init,
+        ..Mup::default()
+    };
+    let growth = |rule: &dyn Fn() -> Arc<dyn Parametrization>| size(rule(), 32) / size(rule(), 8);
+    let half = growth(&|| Arc::new(DepthMup::new(width.clone(), 1)));
+    let one = growth(&|| Arc::new(DepthMup::complete_p(width.clone(), 1)));
+    let none = growth(&|| Arc::new(width.clone()));
+    assert!(none > 3.0, "{none}");
+    assert!((0.7..1.5).contains(&half), "{half}");
+    assert!(one < half, "{one} {half}");
 }

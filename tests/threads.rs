@@ -15,7 +15,8 @@ use widthwise::error::Result;
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::layers::Activation;
 use widthwise::nn::{
-    ImageNorm, Mlp, Network, Positions, Resnet18, Transformer, mlp, resnet18, transformer,
+    Blocks, Heads, ImageNorm, Mlp, Network, Positions, Resnet, Transformer, mlp, resnet,
+    transformer,
 };
 use widthwise::optim::{Adam, Optimizer, Sgd};
 use widthwise::parametrization::Mup;
@@ -71,14 +72,17 @@ fn cases() -> Vec<Case> {
             ..Mlp::default()
         })
     };
-    let small = Transformer {
+    let small = |positions| Transformer {
         width: 48,
-        depth: 1,
-        head_size: 24,
         context: 70,
         vocab: Some(50),
-        dropout: 0.1,
-        ..Transformer::default()
+        blocks: Blocks {
+            depth: 1,
+            heads: Heads::Size(24),
+            dropout: 0.1,
+            positions,
+            ..Blocks::default()
+        },
     };
     vec![
         Case {
@@ -111,10 +115,10 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "resnet18 with batch norm",
-            network: resnet18(Resnet18 {
+            network: resnet(Resnet {
                 width: 8,
                 norm: ImageNorm::Batch,
-                ..Resnet18::default()
+                ..Resnet::default()
             }),
             members: 1,
             stream: images(),
@@ -124,10 +128,10 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "resnet18",
-            network: resnet18(Resnet18 {
+            network: resnet(Resnet {
                 width: 8,
                 norm: ImageNorm::Group(4),
-                ..Resnet18::default()
+                ..Resnet::default()
             }),
             members: 1,
             stream: images(),
@@ -137,10 +141,7 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "transformer",
-            network: transformer(Transformer {
-                positions: Positions::Learned,
-                ..small.clone()
-            }),
+            network: transformer(small(Positions::Learned)),
             members: 1,
             stream: tokens(70),
             batch: 24,
@@ -149,10 +150,7 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "transformer with rope, two members",
-            network: transformer(Transformer {
-                positions: Positions::Rope,
-                ..small
-            }),
+            network: transformer(small(Positions::Rope)),
             members: 2,
             stream: tokens(70),
             batch: 16,

@@ -12,7 +12,7 @@ use widthwise::error::Result;
 use widthwise::metrics::{Goal, Hessian, Loss};
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::layers::{AttentionScale, Pairs};
-use widthwise::nn::{Gradients, Mode, Positions, Transformer, transformer};
+use widthwise::nn::{self, Blocks, Gradients, Mode, Positions, Transformer, transformer};
 use widthwise::parametrization::{Mup, Sp};
 use widthwise::tensor::attention::{self, Heads, Sizes, Was};
 use widthwise::tensor::elem::{read, to_f64, write};
@@ -87,13 +87,15 @@ fn rotary_positions_follow_pytorch() {
 fn small(positions: Positions, dropout: f64) -> Transformer {
     Transformer {
         width: 12,
-        depth: 2,
-        head_size: 4,
         context: 7,
         vocab: Some(11),
-        positions,
-        dropout,
-        ..Transformer::default()
+        blocks: Blocks {
+            depth: 2,
+            heads: nn::Heads::Size(4),
+            positions,
+            dropout,
+            ..Blocks::default()
+        },
     }
 }
 
@@ -227,10 +229,8 @@ fn derivatives_equal_differences() -> Result<()> {
     let batch = batch(3)?;
     for positions in [Positions::Learned, Positions::Rope, Positions::None] {
         for dropout in [0.0, 0.3] {
-            let settings = Transformer {
-                scale: AttentionScale::Inverse,
-                ..small(positions, dropout)
-            };
+            let mut settings = small(positions, dropout);
+            settings.blocks.scale = AttentionScale::Inverse;
             let model = model(settings, &[3, 8], DType::F64)?;
             let (direction, h) = (direction(&model)?, 1e-5);
             let (_, grads) = run(&model, &batch, true)?;

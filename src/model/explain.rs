@@ -150,9 +150,14 @@ pub fn explain(model: &Model, family: OptimizerFamily, lr: Option<f64>) -> Resul
             source: here.source,
         }
     });
+    let blocks = model.params().first().map_or(0, |p| p.info.blocks);
+    let branches = match rule.branch_multiplier(blocks) {
+        1.0 => String::new(),
+        factor => format!(", branches of {blocks} blocks times {factor:.4}"),
+    };
     Ok(Explanation {
         title: format!(
-            "{} at width {} under {}, {}; w^x: how a number grows with width",
+            "{} at width {} under {}, {}{branches}; w^x: how a number grows with width",
             network.name,
             network.width.map_or("-".into(), |w| w.to_string()),
             rule.name(),

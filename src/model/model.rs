@@ -137,7 +137,10 @@ impl Model {
             width: network.width.unwrap_or(1),
             outputs,
         };
-        let nodes = network.nodes(sizes)?;
+        let blocks = infos.first().map_or(0, |info| info.blocks);
+        let factor = parametrization.branch_multiplier(blocks);
+        let nodes = network.nodes(sizes)?.into_iter();
+        let nodes = nodes.map(|node| node.with_branches(factor)).collect();
         let members = settings.seeds.len();
         let other = |info: &ParamInfo| others.iter().find(|p| p.info == *info);
         let new = infos.iter().filter(|i| other(i).is_none());

@@ -4,7 +4,9 @@
 //! and from that the [`Role`] of every parameter follows. A [`Plan`] is a network compiled for a
 //! batch size: the order of operations and the buffers they write to.
 
+mod blocks;
 mod buffer;
+mod cnn;
 mod cost;
 mod kernel;
 mod layer;
@@ -16,8 +18,11 @@ mod parts;
 mod plan;
 mod resnet;
 mod transformer;
+mod vit;
 
+pub use blocks::{Blocks, Heads, NormPosition, Positions, RowNorm};
 pub use buffer::Buffer;
+pub use cnn::{Cnn, Downsample, cnn};
 pub use cost::{Cost, Workload};
 pub use kernel::{Jacobian, Kernels, ParamAxis, Signals};
 pub use layer::{Forward, Layer, LayerElem, Param, Pass, Passes, Tangents, Weights};
@@ -26,5 +31,6 @@ pub use network::{Description, Network, Node, Sizes, reads_by_product};
 pub use param::{ParamInfo, ParamKind, ParamSpec, Role};
 pub use parts::{Parts, UpdatePart};
 pub use plan::{Curvature, Gradients, MemberWork, Mode, Plan};
-pub use resnet::{ImageNorm, Resnet18, resnet18};
-pub use transformer::{Positions, Transformer, transformer};
+pub use resnet::{ImageNorm, Resnet, Stem, resnet, stages};
+pub use transformer::{Transformer, transformer};
+pub use vit::{Vit, VitPool, vit};

@@ -56,6 +56,24 @@ impl Node {
         }
     }
 
+    /// The same part with the branches of its residual blocks multiplied by `factor` once more.
+    pub fn with_branches(mut self, factor: f64) -> Self {
+        if let Self::Residual {
+            body,
+            shortcut,
+            multiplier,
+            ..
+        } = &mut self
+        {
+            *multiplier *= factor;
+            for part in [body, shortcut] {
+                let nodes = std::mem::take(part).into_iter();
+                *part = nodes.map(|node| node.with_branches(factor)).collect();
+            }
+        }
+        self
+    }
+
     /// The same part under another name.
     pub fn named(mut self, new: impl Into<String>) -> Self {
         match &mut self {
@@ -96,6 +114,10 @@ impl Node {
 pub struct Description {
     /// Parameters with their whole paths, in the order of the forward pass.
     pub params: Vec<ParamSpec>,
+    /// Which of them are in the branch of a residual block.
+    pub in_branch: Vec<bool>,
+    /// Residual blocks that are in no other's branch.
+    pub residuals: usize,
     /// Shape of the output, without batch and member axes.
     pub output: Vec<usize>,
 }
@@ -113,6 +135,9 @@ pub struct Network {
     pub input: Option<Vec<usize>>,
     /// Number of outputs, `None` if the stream decides.
     pub outputs: Option<usize>,
+    /// Number of residual blocks as the architecture counts them, where one has several branches;
+    /// `None` if each branch is a block.
+    pub blocks: Option<usize>,
     /// Settings for the record.
     pub settings: Value,
     build: Arc<Build>,
@@ -137,6 +162,7 @@ impl Network {
             width,
             input: None,
             outputs: None,
+            blocks: None,
             settings,
             build: Arc::new(build),
         }
@@ -165,9 +191,16 @@ impl Network {
     /// # Errors
     /// If a layer cannot take its input: the layer's path and the shapes.
     pub fn describe(&self, sizes: Sizes, input: &[usize]) -> Result<Description> {
-        let mut params = Vec::new();
-        let output = describe(&self.nodes(sizes)?, "", input, &mut params)?;
-        Ok(Description { params, output })
+        let nodes = self.nodes(sizes)?;
+        let is_residual = |node: &&Node| matches!(node, Node::Residual { .. });
+        let mut found = Found::default();
+        let output = describe(&nodes, ("", false), input, &mut found)?;
+        Ok(Description {
+            params: found.params,
+            in_branch: found.in_branch,
+            residuals: nodes.iter().filter(is_residual).count(),
+            output,
+        })
     }
 
     /// The parameters with their roles, and the output shape. Roles and fans at the base width come
@@ -226,6 +259,8 @@ impl Network {
             base_width: readout_fan(&base, base_width.unwrap_or(width)),
             depth,
             readout: wider.params[i].fan_in > p.fan_in && wider.params[i].fan_out == p.fan_out,
+            in_branch: here.in_branch[i],
+            blocks: self.blocks.unwrap_or(here.residuals),
         });
         Ok((infos.collect(), here.output.clone()))
     }
@@ -290,11 +325,18 @@ fn residual_shapes(
     ))
 }
 
+/// Parameters found so far.
+#[derive(Default)]
+struct Found {
+    params: Vec<ParamSpec>,
+    in_branch: Vec<bool>,
+}
+
 fn describe(
     nodes: &[Node],
-    path: &str,
+    (path, in_branch): (&str, bool),
     input: &[usize],
-    params: &mut Vec<ParamSpec>,
+    found: &mut Found,
 ) -> Result<Vec<usize>> {
     let mut shape = input.to_vec();
     for node in nodes {
@@ -302,15 +344,17 @@ fn describe(
         match node {
             Node::Layer { layer, .. } => {
                 let output = layer.output_shape(&shape).map_err(|e| e.at(&place))?;
-                params.extend(layer.params(&shape).into_iter().map(|mut p| {
-                    p.path = join(&place, &p.path);
-                    p
-                }));
+                for mut param in layer.params(&shape) {
+                    param.path = join(&place, &param.path);
+                    found.params.push(param);
+                    found.in_branch.push(in_branch);
+                }
                 shape = output;
             }
             Node::Residual { body, shortcut, .. } => {
-                let output = describe(body, &place, &shape, params)?;
-                let beside = describe(shortcut, &join(&place, SHORTCUT), &shape, params)?;
+                let output = describe(body, (&place, true), &shape, found)?;
+                let beside = join(&place, SHORTCUT);
+                let beside = describe(shortcut, (&beside, in_branch), &shape, found)?;
                 if output != beside {
                     return Err(residual_shapes(&place, shortcut, &shape, &output, &beside));
                 }

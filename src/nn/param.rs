@@ -120,6 +120,10 @@ pub struct ParamInfo {
     pub depth: usize,
     /// Whether its layer goes from a growing dimension to a fixed one.
     pub readout: bool,
+    /// Whether it is in the branch of a residual block.
+    pub in_branch: bool,
+    /// Number of residual blocks of the network.
+    pub blocks: usize,
 }
 
 impl ParamInfo {

@@ -4,6 +4,7 @@
 //! the forward pass, and by what its learning rate, weight decay and epsilon are multiplied.
 
 mod abc;
+mod depth;
 mod initializer;
 mod mean_field;
 mod mup;
@@ -15,6 +16,7 @@ use std::fmt::Debug;
 use serde::Serialize;
 
 pub use abc::{Abc, Exponents};
+pub use depth::DepthMup;
 pub use initializer::Initializer;
 pub use mean_field::MeanField;
 pub use mup::{Mup, WeightDecayRule};
@@ -113,6 +115,11 @@ pub trait Parametrization: Debug + Send + Sync {
     /// Width at which the rule leaves the learning rate as given; `None` if the rule looks at the
     /// network's own sizes only.
     fn base_width(&self) -> Option<usize>;
+
+    /// What the branches of a network with this many residual blocks are multiplied by.
+    fn branch_multiplier(&self, _blocks: usize) -> f64 {
+        1.0
+    }
 
     /// The scales of a parameter that is trained.
     fn trained_scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales;

@@ -3,6 +3,7 @@
 //! The functions take slices of the same length.
 
 mod formula;
+pub mod gated;
 mod pointwise;
 
 use serde::{Deserialize, Serialize};

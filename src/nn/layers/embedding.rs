@@ -14,7 +14,7 @@ use crate::tensor::embedding;
 use crate::tensor::gram::add_gram;
 
 /// A table, as a matrix applied to one-hot inputs: each output sums over one entry.
-fn table(rows: usize, width: usize) -> Vec<ParamSpec> {
+pub(super) fn table(rows: usize, width: usize) -> Vec<ParamSpec> {
     vec![ParamSpec {
         path: "weight".into(),
         shape: vec![rows, width],
@@ -129,8 +129,8 @@ impl<T: Elem> Passes<T> for Embedding {
 /// `[context, width]`.
 #[derive(Debug, Clone, Copy)]
 pub struct PositionalEmbedding {
-    /// Most positions.
-    pub context: usize,
+    /// Most positions; `None` for as many as the input has.
+    pub context: Option<usize>,
 }
 
 impl Layer for PositionalEmbedding {
@@ -144,11 +144,18 @@ impl Layer for PositionalEmbedding {
 
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {
         match input {
-            [positions, _] if *positions <= self.context => Ok(input.to_vec()),
-            _ => Err(Error::shape(format!(
-                "positional_embedding takes inputs of shape [positions, width] with at most {} positions, got {input:?}",
-                self.context
-            ))),
+            [positions, _] if self.context.is_none_or(|most| *positions <= most) => {
+                Ok(input.to_vec())
+            }
+            _ => {
+                let most = match self.context {
+                    Some(most) => format!(" with at most {most} positions"),
+                    None => String::new(),
+                };
+                Err(Error::shape(format!(
+                    "positional_embedding takes inputs of shape [positions, width]{most}, got {input:?}"
+                )))
+            }
         }
     }
 
@@ -161,7 +168,8 @@ impl Layer for PositionalEmbedding {
     }
 
     fn params(&self, input: &[usize]) -> Vec<ParamSpec> {
-        table(self.context, input.last().copied().unwrap_or(1))
+        let [positions, width] = [0, 1].map(|i| input.get(i).copied().unwrap_or(1));
+        table(self.context.unwrap_or(positions), width)
     }
 
     fn multiply_adds(&self, _input: &[usize]) -> u64 {

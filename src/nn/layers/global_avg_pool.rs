@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::linear_map::{LinearMap, Shapes, linear_map};
 use crate::error::{Error, Result};
-use crate::nn::{Forward, Jacobian, Layer, ParamSpec, Parts, Pass, Passes, Tangents};
+use crate::nn::{Jacobian, Layer, ParamSpec};
 use crate::tensor::elem::Elem;
 use crate::tensor::pool;
 
@@ -38,56 +39,18 @@ impl Layer for GlobalAvgPool {
     }
 }
 
-fn pixels<T>(at: &Pass<'_, T>) -> usize {
-    at.input[1..].iter().product()
-}
-
-impl<T: Elem> Passes<T> for GlobalAvgPool {
-    fn forward(&self, at: Pass<'_, T>, y: &mut [T], _saved: &mut [T]) -> Result<()> {
-        pool::mean(pixels(&at), at.x, y);
-        Ok(())
+impl LinearMap for GlobalAvgPool {
+    fn apply<T: Elem>(&self, shapes: Shapes<'_>, x: &[T], y: &mut [T]) {
+        pool::mean(pixels(shapes), x, y);
     }
 
-    fn backward(
-        &self,
-        at: Pass<'_, T>,
-        _was: Forward<'_, T>,
-        gy: &[T],
-        _grads: Parts<'_, T>,
-        gx: Option<&mut [T]>,
-    ) -> Result<()> {
-        if let Some(gx) = gx {
-            pool::mean_gradient(pixels(&at), gy, gx);
-        }
-        Ok(())
-    }
-
-    fn tangent(
-        &self,
-        at: Pass<'_, T>,
-        _was: Forward<'_, T>,
-        tangents: Tangents<'_, T>,
-        dy: &mut [T],
-    ) -> Result<()> {
-        match tangents.x {
-            Some(dx) => pool::mean(pixels(&at), dx, dy),
-            None => dy.fill(T::of(0.0)),
-        }
-        Ok(())
-    }
-
-    fn backward_tangent(
-        &self,
-        at: Pass<'_, T>,
-        _was: Forward<'_, T>,
-        _tangents: Tangents<'_, T>,
-        (_gy, dgy): (&[T], &[T]),
-        _dgrads: Parts<'_, T>,
-        dgx: Option<&mut [T]>,
-    ) -> Result<()> {
-        if let Some(dgx) = dgx {
-            pool::mean_gradient(pixels(&at), dgy, dgx);
-        }
-        Ok(())
+    fn transpose<T: Elem>(&self, shapes: Shapes<'_>, gy: &[T], gx: &mut [T]) {
+        pool::mean_gradient(pixels(shapes), gy, gx);
     }
 }
+
+fn pixels(shapes: Shapes<'_>) -> usize {
+    shapes.input[1..].iter().product()
+}
+
+linear_map!(GlobalAvgPool);

@@ -326,6 +326,19 @@ fn passes_equal_central_differences() -> Result<()> {
         )?;
     }
     check(&GlobalAvgPool, 2, &[3, 4, 5])?;
+    for activation in Activation::ALL {
+        check(&Glu { activation }, 3, &[4, 6])?;
+    }
+    check(&Patches { size: [2, 3] }, 2, &[3, 4, 6])?;
+    for (batch, input) in [(3, [4, 5]), (1, [1, 1]), (2, [7, 2])] {
+        check(&ClassToken, batch, &input)?;
+        check(&PositionPool::First, batch, &input)?;
+        check(&PositionPool::Mean, batch, &input)?;
+    }
+    for (head_size, input) in [(4, [5, 24]), (3, [1, 9]), (1, [2, 12])] {
+        let eps = 1e-2;
+        check(&QkNorm { head_size, eps }, 3, &input)?;
+    }
     for (batch, input) in [(3, &[5][..]), (1, &[2, 1]), (2, &[3, 40]), (4, &[1])] {
         check(&LayerNorm { eps: 1e-2 }, batch, input)?;
         check(&RmsNorm { eps: 1e-2 }, batch, input)?;
@@ -366,6 +379,17 @@ fn inputs_that_do_not_fit_are_refused() {
     refused(&GroupNorm::new(3), &[4, 2, 2]);
     refused(&GroupNorm::new(0), &[4, 2, 2]);
     refused(&GlobalAvgPool, &[]);
+    let activation = Activation::Silu;
+    refused(&Glu { activation }, &[4, 5]);
+    refused(&Glu { activation }, &[]);
+    refused(&Patches { size: [4, 4] }, &[3, 6, 8]);
+    refused(&Patches { size: [0, 4] }, &[3, 8, 8]);
+    refused(&Patches { size: [4, 4] }, &[8, 8]);
+    refused(&ClassToken, &[5]);
+    refused(&PositionPool::First, &[0, 5]);
+    refused(&PositionPool::Mean, &[5]);
+    let (head_size, eps) = (4, 1e-6);
+    refused(&QkNorm { head_size, eps }, &[5, 16]);
     refused(&LayerNorm::default(), &[]);
     refused(&RmsNorm::default(), &[]);
     refused(&BatchNorm::default(), &[]);

@@ -1,4 +1,4 @@
-//! Layers for images, and networks made of them.
+//! Layers for images.
 
 use rhai::Map;
 use rhai::plugin::*;
@@ -6,8 +6,7 @@ use rhai::plugin::*;
 use super::Registry;
 use super::nn::{LayerValue, plain};
 use crate::error::{Error, Result};
-use crate::nn::layers::{BatchNorm, Conv2d, GlobalAvgPool, GroupNorm, Pool2d, Pooling};
-use crate::nn::{ImageNorm, Network, Resnet18, resnet18};
+use crate::nn::layers::{BatchNorm, Conv2d, GlobalAvgPool, GroupNorm, Patches, Pool2d, Pooling};
 use crate::script::options::{FromScript, Numbers, POSITIVE, Values};
 use crate::script::{RhaiResultOf, raise};
 
@@ -104,35 +103,6 @@ crate::options! {
     }
 }
 
-crate::options! {
-    /// Settings of a residual network.
-    pub struct ResnetOptions for "resnet18" {
-        /// Channels of the first stage; the others have 2, 4 and 8 times as many.
-        width: usize = 64, where (1..);
-        /// Normalisation after each convolution.
-        norm: Norm = Norm::Group;
-        /// Groups of channels that are normalised together by `"group"`; must divide the width.
-        groups: usize = 8, where (1..);
-        /// Number of outputs; left out, the stream decides.
-        outputs: Option<usize> = None, where (1..);
-    }
-}
-
-/// Normalisations of a residual network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Norm {
-    /// By groups of channels.
-    Group,
-    /// By batches.
-    Batch,
-    /// None.
-    None,
-}
-
-crate::choice! { Norm {
-    "group" => Norm::Group, "batch" => Norm::Batch, "none" => Norm::None,
-} }
-
 /// Registers layers for images.
 pub fn register(registry: &mut Registry) {
     registry.options(ConvOptions::spec());
@@ -140,7 +110,6 @@ pub fn register(registry: &mut Registry) {
     registry.options(AvgPoolOptions::spec());
     registry.options(GroupNormOptions::spec());
     registry.options(BatchNormOptions::spec());
-    registry.options(ResnetOptions::spec());
     registry.global(rhai::exported_module!(functions));
 }
 
@@ -331,40 +300,18 @@ mod functions {
         batch_norm_with(ctx, Map::new())
     }
 
-    /// A residual network with 18 layers (He, Zhang, Ren, Sun 2016) in its form for small images, as used
-    /// on CIFAR-10: a stem of 3 × 3 filters, four stages of two blocks with `width`, `2 width`, `4 width`
-    /// and `8 width` channels, the mean over pixels and a linear readout. Parameters are called
-    /// `stem.weight`, `stem.norm.weight`, `stages.0.0.conv1.weight`, `stages.0.0.norm1.weight`, …,
-    /// `stages.1.0.shortcut.conv.weight`, …, `readout.weight`, `readout.bias`.
+    /// Cuts images `[channels, height, width]` into patches side by side, row after row: `[patches, channels ·
+    /// patch height · patch width]`, each as PyTorch's `unfold` lays it out. The patch is its side, or height and
+    /// width, which must divide the image's. With a linear layer behind it, it is the patch embedding
+    /// of a vision transformer.
     ///
     /// ```rhai
-    /// let model = init(resnet18(#{ width: 16 }), mup(#{ base_width: 8 }));
-    /// model.param("stages.3.0.shortcut.conv.weight").shape     // → [1, 1, 1, 64, 128]
-    /// let plain = init(resnet18(#{ width: 4, norm: "batch" }), sp());
-    /// plain.param("stem.norm.running_mean").shape     // → [1, 4]
+    /// let net = sequential([patches(4), linear(64), mean_over_positions(), linear(10)]);
+    /// init(net, sp()).param("1.weight").shape     // → [1, 48, 64]
     /// ```
-    #[rhai_fn(name = "resnet18", return_raw)]
-    pub fn resnet18_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<Network> {
-        let o = ResnetOptions::from_map(&ctx, &settings)?;
-        if o.norm == Norm::Group && o.width % o.groups != 0 {
-            let error = Error::setting(format!(
-                "groups must divide the width, found {} groups of {} channels",
-                o.groups, o.width
-            ));
-            return Err(raise(&ctx, error));
-        }
-        Ok(resnet18(Resnet18 {
-            width: o.width,
-            norm: match o.norm {
-                Norm::Group => ImageNorm::Group(o.groups),
-                Norm::Batch => ImageNorm::Batch,
-                Norm::None => ImageNorm::None,
-            },
-            outputs: o.outputs,
-        }))
-    }
-    #[rhai_fn(name = "resnet18", return_raw)]
-    pub fn resnet18_default(ctx: NativeCallContext) -> RhaiResultOf<Network> {
-        resnet18_with(ctx, Map::new())
+    #[rhai_fn(return_raw)]
+    pub fn patches(ctx: NativeCallContext, size: Dynamic) -> RhaiResultOf<LayerValue> {
+        let size = window(&ctx, &size)?;
+        Ok(plain(Patches { size }))
     }
 }

@@ -147,6 +147,7 @@ pub mod tensor;
 pub mod train;
 pub mod transformer;
 pub mod values;
+pub mod vision;
 
 use std::collections::BTreeMap;
 
@@ -218,6 +219,7 @@ pub fn register(registry: &mut Registry) {
     general::register(registry);
     nn::register(registry);
     images::register(registry);
+    vision::register(registry);
     transformer::register(registry);
     parametrization::register(registry);
     optim::register(registry);

@@ -8,7 +8,8 @@ use rhai::plugin::*;
 use super::Registry;
 use crate::error::Error;
 use crate::parametrization::{
-    Abc, Exponents, Initializer, MeanField, Mup, Ntp, Parametrization, Sp, WeightDecayRule,
+    Abc, DepthMup, Exponents, Initializer, MeanField, Mup, Ntp, Parametrization, Sp,
+    WeightDecayRule,
 };
 use crate::script::options::{NON_NEGATIVE, POSITIVE};
 use crate::script::{RhaiResultOf, raise};
@@ -67,6 +68,48 @@ crate::options! {
 }
 
 crate::options! {
+    /// Settings of muP over width and depth.
+    pub struct DepthMupOptions for "depth_mup" {
+        /// Number of residual blocks at which this equals `mup`.
+        base_depth: usize = 2, where (1..);
+        /// Width at which this equals the standard parametrization.
+        base_width: usize = 64, where (1..);
+        /// Initial distributions at the base width, as in `sp`.
+        init: Initializer = Initializer::Pytorch;
+        /// Forward multiplier of the readout's weight, on top of the rule's.
+        output_mult: f64 = 1.0, where POSITIVE;
+        /// Forward multiplier of input weights.
+        input_mult: f64 = 1.0, where POSITIVE;
+        /// Whether the readout starts at zero.
+        zero_readout: bool = false;
+        /// As in `mup`.
+        weight_decay: WeightDecayRule = WeightDecayRule::Independent;
+        /// Whether Adam's epsilon follows the size of the gradients, over width and depth.
+        scale_eps: bool = false;
+    }
+}
+
+crate::options! {
+    /// Settings of muP over width and depth.
+    pub struct CompletePOptions for "complete_p" {
+        /// Number of residual blocks at which this equals `mup`.
+        base_depth: usize = 2, where (1..);
+        /// Width at which this equals the standard parametrization.
+        base_width: usize = 64, where (1..);
+        /// Initial distributions at the base width, as in `sp`.
+        init: Initializer = Initializer::Pytorch;
+        /// Forward multiplier of the readout's weight, on top of the rule's.
+        output_mult: f64 = 1.0, where POSITIVE;
+        /// Forward multiplier of input weights.
+        input_mult: f64 = 1.0, where POSITIVE;
+        /// Whether the readout starts at zero.
+        zero_readout: bool = false;
+        /// As in `mup`.
+        weight_decay: WeightDecayRule = WeightDecayRule::Independent;
+    }
+}
+
+crate::options! {
     /// Settings of the mean-field parametrization.
     pub struct MeanFieldOptions for "mean_field" {
         /// Richness γ₀: near 0 lazy, 1 as muP, large ultra-rich.
@@ -97,6 +140,8 @@ pub fn register(registry: &mut Registry) {
     registry.options(SpOptions::spec());
     registry.options(NtpOptions::spec());
     registry.options(MupOptions::spec());
+    registry.options(DepthMupOptions::spec());
+    registry.options(CompletePOptions::spec());
     registry.options(MeanFieldOptions::spec());
     registry.options(AbcOptions::spec());
     registry.global(rhai::exported_module!(functions));
@@ -172,6 +217,63 @@ mod functions {
     #[rhai_fn(name = "mup", return_raw)]
     pub fn mup(ctx: NativeCallContext) -> RhaiResultOf<Rule> {
         mup_with(ctx, Map::new())
+    }
+
+    /// muP over width and depth with residual branches that are multiplied by 1/√m_L, where m_L is the number
+    /// of blocks over `base_depth` (Depth-muP: Yang, Yu, Zhu, Hayou, arXiv 2310.02244; Bordelon et al., arXiv
+    /// 2309.16620). In branches Adam's learning rate falls by 1/√m_L, and that of SGD stays. At the base depth it
+    /// equals [`mup`].
+    ///
+    /// ```rhai
+    /// depth_mup(#{ base_depth: 4 }).name      // → "depth_mup"
+    /// ```
+    #[rhai_fn(name = "depth_mup", return_raw)]
+    pub fn depth_mup_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<Rule> {
+        let o = DepthMupOptions::from_map(&ctx, &settings)?;
+        let width = Mup {
+            base_width: o.base_width,
+            init: o.init,
+            output_mult: o.output_mult,
+            input_mult: o.input_mult,
+            zero_readout: o.zero_readout,
+            weight_decay: o.weight_decay,
+            scale_eps: o.scale_eps,
+        };
+        Ok(Rule(Arc::new(DepthMup::new(width, o.base_depth))))
+    }
+    #[rhai_fn(name = "depth_mup", return_raw)]
+    pub fn depth_mup(ctx: NativeCallContext) -> RhaiResultOf<Rule> {
+        depth_mup_with(ctx, Map::new())
+    }
+
+    /// CompleteP (Dey et al., arXiv 2505.01618): muP over width and depth with residual branches that are
+    /// multiplied by 1/m_L, where m_L is the number of blocks over `base_depth`. Adam's learning rate does not
+    /// depend on depth, that of SGD in branches grows by m_L; Adam's epsilon follows the size of the
+    /// gradients over width and depth, and biases and norm parameters do not decay. The paper scales attention by
+    /// `"1/d"`.
+    ///
+    /// ```rhai
+    /// let net = transformer(#{ width: 32, depth: 8, head_size: 16, context: 8, vocab: 20 });
+    /// let m = init(net, complete_p(#{ base_depth: 2, base_width: 32 }));
+    /// m.explain().to_string().contains("branches of 8 blocks times 0.25")      // → true
+    /// ```
+    #[rhai_fn(name = "complete_p", return_raw)]
+    pub fn complete_p_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<Rule> {
+        let o = CompletePOptions::from_map(&ctx, &settings)?;
+        let width = Mup {
+            base_width: o.base_width,
+            init: o.init,
+            output_mult: o.output_mult,
+            input_mult: o.input_mult,
+            zero_readout: o.zero_readout,
+            weight_decay: o.weight_decay,
+            scale_eps: true,
+        };
+        Ok(Rule(Arc::new(DepthMup::complete_p(width, o.base_depth))))
+    }
+    #[rhai_fn(name = "complete_p", return_raw)]
+    pub fn complete_p(ctx: NativeCallContext) -> RhaiResultOf<Rule> {
+        complete_p_with(ctx, Map::new())
     }
 
     /// Mean-field parametrization with richness γ₀ (arXiv 2410.04642): weights N(0, 1), hidden
