@@ -4,25 +4,28 @@
 mod reference;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use candle_core::{DType, Device, Tensor};
 use reference::{Array, Fixture, assert_close};
-use widthwise::data::{Batch, Labels};
+use widthwise::data::{Batch, Labels, Stream, Targets};
 use widthwise::error::Result;
-use widthwise::metrics::{Goal, Hessian, Loss};
-use widthwise::model::{Model, ModelSettings};
-use widthwise::nn::layers::{Activation, AttentionScale};
+use widthwise::metrics::{Goal, Hessian, Loss, ntk};
+use widthwise::model::{Model, ModelSettings, explain};
+use widthwise::nn::layers::{Activation, AttentionScale, Linear};
 use widthwise::nn::{
-    Blocks, Cnn, Downsample, Gradients, Heads, ImageNorm, Network, NormPosition, Positions, Resnet,
-    Role, RowNorm, Sizes, Stem, Transformer, Vit, VitPool, cnn, resnet, stages, transformer, vit,
+    Blocks, Cnn, Downsample, Gradients, Heads, ImageNorm, Network, Node, NormPosition, Positions,
+    Resnet, Role, RowNorm, Sizes, Stem, Transformer, Vit, VitPool, cnn, resnet, stages,
+    transformer, vit,
 };
-use widthwise::parametrization::{Mup, Sp};
+use widthwise::optim::Sgd;
+use widthwise::parametrization::{Mup, OptimizerFamily, Sp};
 use widthwise::tensor::elem::{read, to_f64, write};
 use widthwise::tensor::rng::Key;
+use widthwise::train::{Clip, NoHooks, Trainer, TrainerSettings};
 
 const CPU: Device = Device::Cpu;
-const CASES: [&str; 13] = [
+const CASES: [&str; 14] = [
     "transformer.post_norm",
     "transformer.llama",
     "transformer.qk_norm",
@@ -36,6 +39,7 @@ const CASES: [&str; 13] = [
     "cnn.max_pool",
     "cnn.stride",
     "cnn.none",
+    "transformer.tied",
 ];
 
 /// A case of `architectures.py`, and the shape of its inputs.
@@ -50,6 +54,7 @@ fn case(name: &str) -> (Network, Vec<usize>) {
         context: 5,
         vocab: Some(11),
         blocks,
+        ..Transformer::default()
     };
     let sight = |blocks: Blocks| Vit {
         width: 12,
@@ -97,6 +102,10 @@ fn case(name: &str) -> (Network, Vec<usize>) {
             mlp_ratio: 1.0,
             ..gpt2
         })),
+        "transformer.tied" => transformer(Transformer {
+            tied: true,
+            ..decoder(Blocks { depth: 1, ..gpt2 })
+        }),
         "vit.class_token" => vit(sight(gpt2)),
         "vit.mean" => vit(Vit {
             patch: [2, 4],
@@ -482,7 +491,7 @@ fn sizes_are_those_of_the_papers() -> Result<()> {
         ..Vit::default()
     });
     assert_eq!(count(&base, 1000, &[3, 224, 224])?, 86_567_656);
-    // GPT-2 without its tied readout: 124,439,808
+    // GPT-2
     let gpt2 = transformer(Transformer {
         width: 768,
         context: 1024,
@@ -491,9 +500,9 @@ fn sizes_are_those_of_the_papers() -> Result<()> {
             depth: 12,
             ..Blocks::default()
         },
+        tied: true,
     });
-    let readout = 768 * 50_257;
-    assert_eq!(count(&gpt2, 50_257, &[1024])?, 124_439_808 + readout);
+    assert_eq!(count(&gpt2, 50_257, &[1024])?, 124_439_808);
     Ok(())
 }
 
@@ -541,4 +550,177 @@ fn what_does_not_fit_is_named() {
     refused(small, &[3, 8, 8], "layers.3.pool");
     assert_eq!(stages(19), None);
     assert_eq!(stages(20), Some((vec![3; 3], false)));
+}
+
+/// The readout's multiplier is its own, and what depends on one gradient per parameter says so.
+#[test]
+fn a_tied_readout_has_the_multiplier_of_its_role() -> Result<()> {
+    let build = |rule: Mup| {
+        let (network, _) = case("transformer.tied");
+        Model::new(network, Arc::new(rule), ModelSettings::default())
+    };
+    let rule = Mup {
+        base_width: 4,
+        input_mult: 0.7,
+        output_mult: 1.5,
+        ..Mup::default()
+    };
+    let table = explain(&build(rule.clone())?, OptimizerFamily::Adam, None)?;
+    let row = |path: &str| table.rows.iter().find(|r| r.path == path).unwrap();
+    let (embedding, readout) = (row("embedding.weight"), row("readout.weight"));
+    assert_eq!(embedding.multiplier.value, 0.7);
+    assert_eq!(readout.multiplier.value, 1.5 / 3.0);
+    assert_eq!(readout.multiplier.exponent, Some(-1.0));
+    assert_eq!(readout.lr, embedding.lr);
+    assert_eq!(readout.role, Role::OutputLike);
+    let zero = Mup {
+        zero_readout: true,
+        ..rule.clone()
+    };
+    let error = build(zero).unwrap_err().to_string();
+    assert!(error.contains("is also embedding.weight"), "{error}");
+    let model = build(rule)?;
+    let tokens = batch("transformer.tied", 2)?.inputs;
+    let error = ntk(&model, &tokens).unwrap_err().to_string();
+    assert!(error.contains("share parameters"), "{error}");
+    Ok(())
+}
+
+/// The same batch of tokens, for ever.
+struct Fixed(Batch);
+
+impl Stream for Fixed {
+    fn name(&self) -> &str {
+        "fixed"
+    }
+    fn input_shape(&self) -> &[usize] {
+        &[5]
+    }
+    fn targets(&self) -> Targets {
+        Targets::Classes(11)
+    }
+    fn target_positions(&self) -> &[usize] {
+        &[5]
+    }
+    fn len(&self) -> Option<u64> {
+        None
+    }
+    fn positions(&self) -> Option<u64> {
+        None
+    }
+    fn batch(&self, _start: u64, size: usize) -> Result<Batch> {
+        self.0.narrow(0, size)
+    }
+    fn test_set(&self) -> Result<Arc<Batch>> {
+        Ok(Arc::new(self.0.clone()))
+    }
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({})
+    }
+}
+
+/// Training moves the shared parameter by the sum of both gradients, in whatever order they come: a step
+/// of SGD is minus the learning rate times the gradient of `run`, with updates during the backward pass
+/// switched on (no clipping) and off.
+#[test]
+fn a_shared_parameter_is_updated_by_its_whole_gradient() -> Result<()> {
+    for clip in [Clip::None, Clip::Norm(1e9)] {
+        let name = "transformer.tied";
+        let batch = batch(name, 3)?;
+        let stream = Fixed(batch.clone());
+        let before = model(name, &[3, 8], DType::F64)?;
+        let (_, grads) = run(&before, &batch)?;
+        let start: Vec<Vec<f64>> = (before.params().iter())
+            .map(|p| to_f64(&p.value))
+            .collect::<Result<_>>()?;
+        let shared = Arc::new(RwLock::new(before));
+        let optimizer = Sgd {
+            lr: 0.1.into(),
+            momentum: 0.0.into(),
+            nesterov: false,
+            weight_decay: 0.0.into(),
+        };
+        let settings = TrainerSettings {
+            batch: 3,
+            clip,
+            ..TrainerSettings::default()
+        };
+        let scales = shared.read().unwrap().scales(OptimizerFamily::Sgd);
+        let mut trainer = Trainer::new(
+            shared.clone(),
+            Arc::new(optimizer),
+            Arc::new(stream),
+            settings,
+        )?;
+        trainer.run(1, &mut NoHooks)?;
+        let after = shared.read().unwrap();
+        for (i, p) in after.params().iter().enumerate() {
+            let g = to_f64(&grads[i])?;
+            let lr = 0.1 * scales[i].lr;
+            let wanted: Vec<f64> = start[i].iter().zip(&g).map(|(s, g)| s - lr * g).collect();
+            assert_close(&p.info.path, &to_f64(&p.value)?, &wanted, 1e-12);
+        }
+    }
+    Ok(())
+}
+
+/// A sum of three branches, one of them x itself, is what its parts are.
+#[test]
+fn parallel_branches_add_up() -> Result<()> {
+    let linear = |name: &str| {
+        Node::layer(
+            name,
+            Linear {
+                outputs: 6,
+                bias: true,
+            },
+        )
+    };
+    let network = Network::new("sum", Some(6), serde_json::json!({}), move |_| {
+        let branches = vec![
+            vec![linear("0"), Node::layer("1", Activation::Tanh)],
+            vec![],
+            vec![linear("0")],
+        ];
+        let sum = Node::Parallel {
+            name: "sum".into(),
+            branches,
+        };
+        Ok(vec![linear("first"), sum, linear("last")])
+    });
+    let mut network = network;
+    network.input = Some(vec![4]);
+    network.outputs = Some(6);
+    let made = ModelSettings {
+        seeds: vec![3, 8],
+        dtype: DType::F64,
+        device: CPU,
+    };
+    let mut model = Model::new(network, Arc::new(Sp::default()), made)?;
+    let x: Vec<f64> = (0..12).map(|i| (i as f64).sin()).collect();
+    let x = Tensor::from_vec(x, (3, 4), &CPU)?;
+    let mut get = |path: &str| to_f64(&model.activation(path, &x).unwrap()).unwrap();
+    let (first, left, right) = (get("first"), get("sum.0.1"), get("sum.2.0"));
+    let sum: Vec<f64> = (0..first.len())
+        .map(|i| first[i] + left[i] + right[i])
+        .collect();
+    assert_close("sum", &get("sum"), &sum, 1e-14);
+    let classes = Tensor::from_vec(vec![0u32, 5, 2], 3, &CPU)?;
+    let batch = Batch {
+        inputs: x.clone(),
+        labels: Labels::Classes(classes),
+    };
+    let (_, grads) = run(&model, &batch)?;
+    let direction = direction(&model, "along")?;
+    let mut slopes = 0.0;
+    for (g, d) in grads.iter().zip(&direction) {
+        slopes += to_f64(&(g * d)?)?.iter().sum::<f64>();
+    }
+    let h = 1e-6;
+    step(&model, &direction, h)?;
+    let up: f64 = run(&model, &batch)?.0.iter().sum();
+    step(&model, &direction, -2.0 * h)?;
+    let down: f64 = run(&model, &batch)?.0.iter().sum();
+    assert_close("slope", &[slopes], &[(up - down) / (2.0 * h)], 1e-7);
+    Ok(())
 }

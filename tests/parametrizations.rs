@@ -397,6 +397,7 @@ fn depth_rules() {
                 heads: Heads::Size(4),
                 ..Blocks::default()
             },
+            ..Transformer::default()
         });
         Model::new(network, rule, ModelSettings::default()).unwrap()
     };

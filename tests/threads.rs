@@ -83,6 +83,7 @@ fn cases() -> Vec<Case> {
             positions,
             ..Blocks::default()
         },
+        ..Transformer::default()
     };
     vec![
         Case {

@@ -96,6 +96,7 @@ fn small(positions: Positions, dropout: f64) -> Transformer {
             dropout,
             ..Blocks::default()
         },
+        ..Transformer::default()
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Model;
 use crate::error::Result;
-use crate::nn::Role;
+use crate::nn::{ParamInfo, Role, Sizes};
 use crate::parametrization::{OptimizerFamily, Scales};
 
 /// A number and how it grows: `value ∝ width^exponent` between this width and twice it.
@@ -131,15 +131,15 @@ pub fn explain(model: &Model, family: OptimizerFamily, lr: Option<f64>) -> Resul
     let rule = model.parametrization();
     let doubled = network.at(2 * network.width.unwrap_or(1));
     let (wider, _) = doubled.infos(model.outputs(), model.input(), rule.base_width())?;
-    let rows = model.params().iter().zip(&wider).map(|(p, wider)| {
-        let here = rule.scales(&p.info, family);
+    let row = |info: &ParamInfo, wider: &ParamInfo| {
+        let here = rule.scales(info, family);
         let there = rule.scales(wider, family);
         let pair = |f: fn(&Scales) -> f64| Scaled::new(f(&here), f(&there));
         let rate = pair(|s| s.lr);
         ExplainRow {
-            path: p.info.path.clone(),
-            shape: p.info.shape.clone(),
-            role: p.info.role,
+            path: info.path.clone(),
+            shape: info.shape.clone(),
+            role: info.role,
             init_std: pair(|s| s.init.std()),
             multiplier: pair(|s| s.multiplier),
             lr: Scaled {
@@ -149,7 +149,28 @@ pub fn explain(model: &Model, family: OptimizerFamily, lr: Option<f64>) -> Resul
             weight_decay: pair(|s| s.weight_decay),
             source: here.source,
         }
+    };
+    let params = model.params().iter().zip(&wider);
+    let mut rows: Vec<_> = params.map(|(p, wider)| row(&p.info, wider)).collect();
+    let sizes = Sizes {
+        width: doubled.width.unwrap_or(1),
+        outputs: model.outputs(),
+    };
+    let tied = doubled.tied(sizes, model.input(), &wider)?;
+    let tied = model.tied().iter().zip(&tied);
+    let tied = tied.filter_map(|((owner, info), (_, wider))| {
+        let owner = rows.iter().find(|r| r.path == *owner)?;
+        let own = row(info, wider);
+        Some(ExplainRow {
+            path: own.path,
+            role: own.role,
+            multiplier: own.multiplier,
+            source: "shares the embedding's",
+            ..owner.clone()
+        })
     });
+    let tied: Vec<_> = tied.collect();
+    rows.extend(tied);
     let blocks = model.params().first().map_or(0, |p| p.info.blocks);
     let branches = match rule.branch_multiplier(blocks) {
         1.0 => String::new(),
@@ -164,6 +185,6 @@ pub fn explain(model: &Model, family: OptimizerFamily, lr: Option<f64>) -> Resul
             family.name()
         ),
         lr_given: lr.is_some(),
-        rows: rows.collect(),
+        rows,
     })
 }

@@ -79,6 +79,7 @@ pub struct Model {
     positions: Vec<usize>,
     pub(super) nodes: Vec<Node>,
     pub(super) params: Vec<Parameter>,
+    tied: Vec<(String, ParamInfo)>,
     eval: Option<Plan>,
     /// Whether a stream has been met: sizes then stay, since training may have begun.
     fitted: bool,
@@ -139,8 +140,27 @@ impl Model {
         };
         let blocks = infos.first().map_or(0, |info| info.blocks);
         let factor = parametrization.branch_multiplier(blocks);
-        let nodes = network.nodes(sizes)?.into_iter();
-        let nodes = nodes.map(|node| node.with_branches(factor)).collect();
+        let mut nodes = network.nodes(sizes)?;
+        nodes = nodes
+            .into_iter()
+            .map(|node| node.with_branches(factor))
+            .collect();
+        let tied = network.tied(sizes, &input, &infos)?;
+        for (owner, info) in &tied {
+            let scales = parametrization.scales(info, OptimizerFamily::Sgd);
+            if scales.init.std() == 0.0 {
+                return Err(Error::setting(format!(
+                    "{} cannot start at zero, for it is also {owner}",
+                    info.path
+                ))
+                .with_help("use zero_readout: false, or a transformer with tied: false"));
+            }
+            let multiplier = scales.multiplier;
+            nodes = nodes
+                .into_iter()
+                .map(|node| node.with_tied(multiplier))
+                .collect();
+        }
         let members = settings.seeds.len();
         let other = |info: &ParamInfo| others.iter().find(|p| p.info == *info);
         let new = infos.iter().filter(|i| other(i).is_none());
@@ -184,6 +204,7 @@ impl Model {
             positions,
             nodes,
             params,
+            tied,
             eval: None,
             fitted: false,
         })
@@ -252,6 +273,11 @@ impl Model {
     /// The parametrization.
     pub fn parametrization(&self) -> &Arc<dyn Parametrization> {
         &self.parametrization
+    }
+
+    /// Parameters of other layers that layers compute with: their paths, and what they are there.
+    pub fn tied(&self) -> &[(String, ParamInfo)] {
+        &self.tied
     }
 
     /// The parameters in the order of the forward pass.

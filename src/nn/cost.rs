@@ -1,6 +1,6 @@
 //! What a training step costs at least: arithmetic, memory traffic, memory.
 
-use super::network::{Network, Node, Sizes};
+use super::network::{Network, Node, Sizes, same_shapes};
 use crate::error::{Error, Result};
 
 /// Counts of a network at one width, for one member, from its description alone.
@@ -72,6 +72,17 @@ impl Cost {
                     trained |= !params.is_empty();
                     shape = output;
                     !layer.is_reshape()
+                }
+                Node::Parallel { name, branches } => {
+                    let (mut outputs, mut acted) = (Vec::new(), false);
+                    for branch in branches {
+                        let (output, also) = self.walk(branch, shape.clone(), trained)?;
+                        outputs.push(output);
+                        acted |= also;
+                    }
+                    shape = same_shapes(name, &shape, outputs)?;
+                    trained = acted;
+                    true
                 }
                 Node::Residual { body, shortcut, .. } => {
                     let (output, acted) = self.walk(body, shape.clone(), trained)?;

@@ -1,6 +1,7 @@
 //! The layer trait: what a layer is, and its passes over one member.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
@@ -40,6 +41,16 @@ pub trait Layer: Debug + Send + Sync + Passes<f32> + Passes<f64> {
 
     /// Parameters, in the order in which the passes receive them.
     fn params(&self, input: &[usize]) -> Vec<ParamSpec>;
+
+    /// The parameter of another layer that it computes with in place of one of its own.
+    fn tied(&self, _input: &[usize]) -> Option<Tied> {
+        None
+    }
+
+    /// The same layer with another forward multiplier, where that is not its parameters'.
+    fn with_multiplier(&self, _multiplier: f64) -> Option<Arc<dyn Layer>> {
+        None
+    }
 
     /// Whether the output is the input in another shape, with the same numbers in the same order;
     /// such a layer's passes are never called.
@@ -96,6 +107,15 @@ pub trait Layer: Debug + Send + Sync + Passes<f32> + Passes<f64> {
     fn saved(&self, _batch: usize, _input: &[usize]) -> usize {
         0
     }
+}
+
+/// A parameter of another layer: its first, a matrix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tied {
+    /// Path of that layer, which comes earlier in the network.
+    pub to: String,
+    /// Shape that the parameter must have.
+    pub shape: Vec<usize>,
 }
 
 /// What a pass over a layer is about: sizes, parameters, input. All slices are those of one member.

@@ -25,7 +25,7 @@ pub use buffer::Buffer;
 pub use cnn::{Cnn, Downsample, cnn};
 pub use cost::{Cost, Workload};
 pub use kernel::{Jacobian, Kernels, ParamAxis, Signals};
-pub use layer::{Forward, Layer, LayerElem, Param, Pass, Passes, Tangents, Weights};
+pub use layer::{Forward, Layer, LayerElem, Param, Pass, Passes, Tangents, Tied, Weights};
 pub use mlp::{Mlp, mlp};
 pub use network::{Description, Network, Node, Sizes, reads_by_product};
 pub use param::{ParamInfo, ParamKind, ParamSpec, Role};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::layer::Layer;
+use super::layer::{Layer, Tied};
 use super::param::{ParamInfo, ParamKind, ParamSpec, Role};
 use crate::error::{Error, Result};
 
@@ -27,6 +27,13 @@ pub enum Node {
         name: String,
         /// The layer.
         layer: Arc<dyn Layer>,
+    },
+    /// The sum of what several branches make of x.
+    Parallel {
+        /// Part of the path; paths in the branches go on with their numbers.
+        name: String,
+        /// The branches; one without layers is x itself.
+        branches: Vec<Vec<Node>>,
     },
     /// `shortcut(x) + multiplier · body(x)`.
     Residual {
@@ -52,38 +59,73 @@ impl Node {
 
     fn name(&self) -> &str {
         match self {
-            Self::Layer { name, .. } | Self::Residual { name, .. } => name,
+            Self::Layer { name, .. }
+            | Self::Parallel { name, .. }
+            | Self::Residual { name, .. } => name,
         }
     }
 
+    /// The same part with every node inside it, and itself, changed by `f`.
+    fn map(self, f: &impl Fn(Self) -> Self) -> Self {
+        let all = |nodes: Vec<Self>| nodes.into_iter().map(|node| node.map(f)).collect();
+        f(match self {
+            Self::Layer { .. } => self,
+            Self::Parallel { name, branches } => Self::Parallel {
+                name,
+                branches: branches.into_iter().map(all).collect(),
+            },
+            Self::Residual {
+                name,
+                body,
+                shortcut,
+                multiplier,
+            } => Self::Residual {
+                name,
+                body: all(body),
+                shortcut: all(shortcut),
+                multiplier,
+            },
+        })
+    }
+
     /// The same part with the branches of its residual blocks multiplied by `factor` once more.
-    pub fn with_branches(mut self, factor: f64) -> Self {
-        if let Self::Residual {
-            body,
-            shortcut,
-            multiplier,
-            ..
-        } = &mut self
-        {
-            *multiplier *= factor;
-            for part in [body, shortcut] {
-                let nodes = std::mem::take(part).into_iter();
-                *part = nodes.map(|node| node.with_branches(factor)).collect();
+    pub fn with_branches(self, factor: f64) -> Self {
+        self.map(&|mut node| {
+            if let Self::Residual { multiplier, .. } = &mut node {
+                *multiplier *= factor;
             }
-        }
-        self
+            node
+        })
+    }
+
+    /// The same part with the forward multiplier of layers that share a parameter with another.
+    pub fn with_tied(self, multiplier: f64) -> Self {
+        self.map(&|node| match node {
+            Self::Layer { name, layer } => Self::Layer {
+                layer: layer.with_multiplier(multiplier).unwrap_or(layer),
+                name,
+            },
+            other => other,
+        })
     }
 
     /// The same part under another name.
     pub fn named(mut self, new: impl Into<String>) -> Self {
         match &mut self {
-            Self::Layer { name, .. } | Self::Residual { name, .. } => *name = new.into(),
+            Self::Layer { name, .. }
+            | Self::Parallel { name, .. }
+            | Self::Residual { name, .. } => *name = new.into(),
         }
         self
     }
 
     fn settings(&self) -> Value {
+        let all = |nodes: &[Self]| nodes.iter().map(Self::settings).collect::<Vec<_>>();
         match self {
+            Self::Parallel { name, branches } => {
+                let branches: Vec<_> = branches.iter().map(|b| all(b)).collect();
+                json!({ "name": name, "layer": "parallel", "branches": branches })
+            }
             Self::Layer { name, layer } => {
                 json!({ "name": name, "layer": layer.kind(), "settings": layer.settings() })
             }
@@ -93,7 +135,6 @@ impl Node {
                 shortcut,
                 multiplier,
             } => {
-                let all = |nodes: &[Self]| nodes.iter().map(Self::settings).collect::<Vec<_>>();
                 let mut settings = json!({
                     "name": name,
                     "layer": "residual",
@@ -118,6 +159,8 @@ pub struct Description {
     pub in_branch: Vec<bool>,
     /// Residual blocks that are in no other's branch.
     pub residuals: usize,
+    /// Layers that share a parameter with another: their paths, and whose.
+    pub tied: Vec<(String, Tied)>,
     /// Shape of the output, without batch and member axes.
     pub output: Vec<usize>,
 }
@@ -199,6 +242,7 @@ impl Network {
             params: found.params,
             in_branch: found.in_branch,
             residuals: nodes.iter().filter(is_residual).count(),
+            tied: found.tied,
             output,
         })
     }
@@ -265,6 +309,37 @@ impl Network {
         Ok((infos.collect(), here.output.clone()))
     }
 
+    /// What a parametrization may look at for each layer that computes with another's parameter, here an
+    /// embedding's as a readout: that parameter's path, and what it is there.
+    ///
+    /// # Errors
+    /// As for [`Network::describe`].
+    pub fn tied(
+        &self,
+        sizes: Sizes,
+        input: &[usize],
+        infos: &[ParamInfo],
+    ) -> Result<Vec<(String, ParamInfo)>> {
+        let found = self.describe(sizes, input)?.tied.into_iter();
+        let turned = found.filter_map(|(path, tied)| {
+            let to = join(&tied.to, "weight");
+            let owner = infos.iter().find(|i| i.path == to)?;
+            let rows = owner.shape.first().copied().unwrap_or(1);
+            let info = ParamInfo {
+                path: join(&path, "weight"),
+                role: Role::infer(owner.kind, owner.role == Role::InputLike, false),
+                fan_in: owner.fan_out,
+                fan_out: rows,
+                base_fan_in: owner.base_fan_out,
+                base_fan_out: rows,
+                readout: true,
+                ..owner.clone()
+            };
+            Some((to, info))
+        });
+        Ok(turned.collect())
+    }
+
     /// The network for the record: architecture, settings, layers.
     pub fn record(&self, sizes: Sizes) -> Value {
         let layers = self
@@ -325,11 +400,49 @@ fn residual_shapes(
     ))
 }
 
+/// The one shape that all branches have.
+pub(super) fn same_shapes(
+    place: &str,
+    input: &[usize],
+    outputs: Vec<Vec<usize>>,
+) -> Result<Vec<usize>> {
+    let Some(first) = outputs.first() else {
+        return Err(Error::setting(format!("{place}: there is no branch")));
+    };
+    match outputs.iter().find(|other| *other != first) {
+        None => Ok(first.clone()),
+        Some(other) => Err(Error::shape(format!(
+            "{place}: parallel branches must give the same shape, but take {input:?} to {first:?} and {other:?}"
+        ))),
+    }
+}
+
 /// Parameters found so far.
 #[derive(Default)]
 struct Found {
     params: Vec<ParamSpec>,
     in_branch: Vec<bool>,
+    tied: Vec<(String, Tied)>,
+}
+
+impl Found {
+    /// Adds a layer's parameter that is another's.
+    fn tie(&mut self, place: &str, tied: Tied) -> Result<()> {
+        let path = join(&tied.to, "weight");
+        match self.params.iter().find(|p| p.path == path) {
+            Some(p) if p.shape == tied.shape => {
+                self.tied.push((place.to_string(), tied));
+                Ok(())
+            }
+            Some(p) => Err(Error::shape(format!(
+                "{place} needs {path} to have shape {:?}, but it has {:?}",
+                tied.shape, p.shape
+            ))),
+            None => Err(Error::setting(format!(
+                "{place} shares {path}, but there is no such parameter before it"
+            ))),
+        }
+    }
 }
 
 fn describe(
@@ -344,12 +457,23 @@ fn describe(
         match node {
             Node::Layer { layer, .. } => {
                 let output = layer.output_shape(&shape).map_err(|e| e.at(&place))?;
+                if let Some(tied) = layer.tied(&shape) {
+                    found.tie(&place, tied)?;
+                }
                 for mut param in layer.params(&shape) {
                     param.path = join(&place, &param.path);
                     found.params.push(param);
                     found.in_branch.push(in_branch);
                 }
                 shape = output;
+            }
+            Node::Parallel { branches, .. } => {
+                let mut outputs = Vec::new();
+                for (i, branch) in branches.iter().enumerate() {
+                    let beside = join(&place, &i.to_string());
+                    outputs.push(describe(branch, (&beside, in_branch), &shape, found)?);
+                }
+                shape = same_shapes(&place, &shape, outputs)?;
             }
             Node::Residual { body, shortcut, .. } => {
                 let output = describe(body, (&place, true), &shape, found)?;

@@ -43,6 +43,9 @@ enum OpKind {
         output: Vec<usize>,
         /// Which panels its input is packed into, if any.
         panels: Option<usize>,
+        /// Whether a later operation computes with its first parameter too: its gradient is then added
+        /// to what that one wrote.
+        shared: bool,
     },
     Join {
         skip: usize,

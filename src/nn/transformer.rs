@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::blocks::Blocks;
-use super::layers::{Embedding, Linear};
+use super::layers::{Embedding, Linear, TiedReadout};
 use super::network::{Network, Node, Sizes};
 use crate::error::Result;
 
@@ -16,6 +16,8 @@ pub struct Transformer {
     pub context: usize,
     /// Number of tokens; `None` takes the stream's classes.
     pub vocab: Option<usize>,
+    /// Whether the readout shares the weight of the embedding.
+    pub tied: bool,
     /// The blocks.
     pub blocks: Blocks,
 }
@@ -26,6 +28,7 @@ impl Default for Transformer {
             width: 128,
             context: 128,
             vocab: None,
+            tied: false,
             blocks: Blocks::default(),
         }
     }
@@ -37,11 +40,23 @@ impl Transformer {
         let mut nodes = vec![Node::layer("embedding", Embedding { vocab, width })];
         nodes.extend(self.blocks.before(Some(self.context)));
         nodes.extend(self.blocks.nodes(width)?);
-        let readout = Linear {
-            outputs: vocab,
-            bias: false,
-        };
-        nodes.push(Node::layer("readout", readout));
+        nodes.push(match self.tied {
+            true => Node::layer(
+                "readout",
+                TiedReadout {
+                    to: "embedding".into(),
+                    vocab,
+                    multiplier: 1.0,
+                },
+            ),
+            false => Node::layer(
+                "readout",
+                Linear {
+                    outputs: vocab,
+                    bias: false,
+                },
+            ),
+        });
         Ok(nodes)
     }
 }

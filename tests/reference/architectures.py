@@ -88,11 +88,12 @@ def blocks(p, x, depth, heads, mlp_ratio, activation, gated, bias, norm, norm_po
     return pre("norm", x)
 
 
-def transformer(p, tokens, width, vocab, positions, **settings):
+def transformer(p, tokens, width, vocab, positions, tied=False, **settings):
     x = F.embedding(tokens, p.table("embedding.weight", vocab, width))
     if positions == "learned":
         x = x + p.table("positions.weight", tokens.shape[1], width)
-    return p.linear("readout", blocks(p, x, positions=positions, causal=True, **settings), vocab, False)
+    x = blocks(p, x, positions=positions, causal=True, **settings)
+    return F.linear(x, p.all["embedding.weight"]) if tied else p.linear("readout", x, vocab, False)
 
 
 def vit(p, images, width, patch, pool, outputs, positions, **settings):
@@ -174,6 +175,7 @@ CASES = {
     "cnn.max_pool": (cnn, CNN | dict(downsample="max_pool", norm="group", activation="tanh", flatten=True, bias=False)),
     "cnn.stride": (cnn, CNN | dict(downsample="stride", norm="batch", kernel=(5, 3), double=False, depth=4)),
     "cnn.none": (cnn, CNN | dict(downsample="none", norm="layer", activation="gelu")),
+    "transformer.tied": (transformer, GPT2 | TOKENS | dict(tied=True, depth=1)),
 }
 
 

@@ -22,6 +22,7 @@ mod rms_norm;
 mod rope;
 #[cfg(test)]
 mod tests;
+mod tied_readout;
 
 pub use crate::tensor::activation::Activation;
 pub use crate::tensor::rope::Pairs;
@@ -43,3 +44,4 @@ pub use positions::PositionPool;
 pub use qk_norm::QkNorm;
 pub use rms_norm::RmsNorm;
 pub use rope::Rope;
+pub use tied_readout::TiedReadout;

@@ -1,5 +1,6 @@
 //! Compiling: operations and buffers from a network's nodes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -37,6 +38,8 @@ pub struct Built {
     pub place: Vec<Option<usize>>,
     /// A place for the gradient of an activation's second consumer, `[members, numbers]`.
     pub spare: Option<Tensor>,
+    /// A place for the gradient of each operation that shares its parameter with a later one.
+    pub seconds: Vec<Option<Tensor>>,
     /// Whether this activation is the input, or the input in another shape: it has no buffer, and is
     /// read where the caller has it.
     pub is_input: Vec<bool>,
@@ -47,6 +50,8 @@ pub struct Built {
     pub last: usize,
     /// How many parameters the operations have.
     pub params: usize,
+    /// Whether operations share parameters.
+    pub shared: bool,
     /// Which gradients there are room for.
     pub gradients: Gradients,
 }
@@ -69,6 +74,7 @@ pub struct Builder<'a> {
     saved: Vec<Option<Tensor>>,
     panels: Vec<[Tensor; 2]>,
     params: usize,
+    shared: bool,
     gradients: Gradients,
 }
 
@@ -131,7 +137,8 @@ impl<'a> Builder<'a> {
         }
         let panels = built.panels.iter().flatten();
         needs.extend(panels.map(|t| need("input in panels", t)));
-        let gradients = built.pool.iter().chain(&built.spare);
+        let seconds = built.seconds.iter().flatten();
+        let gradients = built.pool.iter().chain(&built.spare).chain(seconds);
         needs.extend(gradients.map(|t| need("gradients of activations", t)));
         if built.gradients == Gradients::Kept {
             let trained = built.values.iter().zip(&built.trained);
@@ -180,6 +187,7 @@ impl<'a> Builder<'a> {
             saved: Vec::new(),
             panels: Vec::new(),
             params: 0,
+            shared: false,
             gradients,
         };
         let dims = [&[1, batch], input].concat();
@@ -197,6 +205,7 @@ impl<'a> Builder<'a> {
             pool: Vec::new(),
             place: vec![None; b.values.len()],
             spare: None,
+            seconds: Vec::new(),
             ops: b.ops,
             values: b.values,
             trained: b.trained,
@@ -205,12 +214,14 @@ impl<'a> Builder<'a> {
             panels: b.panels,
             last,
             params: b.params,
+            shared: b.shared,
             gradients,
         };
         if gradients != Gradients::None {
             let name = "gradients of activations";
             let zeros = |dims: &[usize]| make(dry, name, dims, (dtype, device));
-            built.place_gradients(members, zeros)?;
+            built.place_gradients(members, &zeros)?;
+            built.place_seconds(members, &zeros)?;
         }
         Ok(built)
     }
@@ -264,6 +275,9 @@ impl<'a> Builder<'a> {
         for node in nodes {
             x = match node {
                 Node::Layer { name, layer } => self.layer(layer, join(path, name), x)?,
+                Node::Parallel { name, branches } => {
+                    self.parallel(branches, join(path, name), x)?
+                }
                 Node::Residual {
                     name,
                     body,
@@ -288,14 +302,72 @@ impl<'a> Builder<'a> {
         Ok(x)
     }
 
+    /// The sum of branches, one after the other; the sum of all has the path.
+    fn parallel(&mut self, branches: &[Vec<Node>], path: String, x: usize) -> Result<usize> {
+        let mut sum = None;
+        for (i, branch) in branches.iter().enumerate() {
+            let branch = self.nodes(branch, &join(&path, &i.to_string()), x)?;
+            sum = Some(match sum {
+                None => branch,
+                Some(skip) => {
+                    let trained = self.trained[skip] || self.trained[branch];
+                    let place = match i + 1 == branches.len() {
+                        true => path.clone(),
+                        false => join(&path, &format!("sum{i}")),
+                    };
+                    let y = self.slot(&place, trained, &self.shape(branch))?;
+                    let multiplier = 1.0;
+                    let kind = OpKind::Join {
+                        skip,
+                        branch,
+                        multiplier,
+                    };
+                    self.push(place, kind, y, None);
+                    y
+                }
+            });
+        }
+        sum.ok_or_else(|| Error::setting(format!("{path}: there is no branch")))
+    }
+
+    /// The parameters of a layer among those of the network: its own, or another's.
+    fn params_of(
+        &mut self,
+        layer: &dyn Layer,
+        path: &str,
+        input: &[usize],
+    ) -> Result<Range<usize>> {
+        let Some(tied) = layer.tied(input) else {
+            let start = self.params;
+            self.params += layer.params(input).len();
+            return Ok(start..self.params);
+        };
+        for op in &mut self.ops {
+            if let OpKind::Layer {
+                params,
+                shared: others,
+                ..
+            } = &mut op.kind
+                && op.path == tied.to
+                && params.len() == 1
+            {
+                *others = true;
+                self.shared = true;
+                return Ok(params.clone());
+            }
+        }
+        Err(Error::setting(format!(
+            "{path} shares the parameter of {}, but there is no layer with one parameter of that name before it",
+            tied.to
+        )))
+    }
+
     fn layer(&mut self, layer: &Arc<dyn Layer>, path: String, x: usize) -> Result<usize> {
         let input = self.shape(x);
         let output = layer.output_shape(&input).map_err(|e| e.at(&path))?;
-        let count = layer.params(&input).len();
-        let params = self.params..self.params + count;
-        self.params = params.end;
+        let params = self.params_of(&**layer, &path, &input)?;
         // what is drawn differs among members, as parameters do
-        let trained = self.trained[x] || count > 0 || layer.is_random();
+        let trained = self.trained[x] || !params.is_empty() || layer.is_random();
         let y = if layer.is_reshape() {
             let dims = [&self.values[x].dims()[..2], &output].concat();
             let value = match (self.is_input[x], self.dry) {
@@ -324,6 +396,7 @@ impl<'a> Builder<'a> {
             input,
             output,
             panels,
+            shared: false,
         };
         self.push(path, kind, y, saved);
         Ok(y)
@@ -331,12 +404,34 @@ impl<'a> Builder<'a> {
 }
 
 impl Built {
+    fn place_seconds(
+        &mut self,
+        members: usize,
+        zeros: &impl Fn(&[usize]) -> Result<Tensor>,
+    ) -> Result<()> {
+        let second = |op: &Op| match &op.kind {
+            OpKind::Layer {
+                layer,
+                input,
+                shared: true,
+                ..
+            } => {
+                let params = layer.params(input);
+                let numbers = params.iter().map(|p| p.shape.iter().product::<usize>());
+                zeros(&[members, numbers.sum()]).map(Some)
+            }
+            _ => Ok(None),
+        };
+        self.seconds = self.ops.iter().map(second).collect::<Result<_>>()?;
+        Ok(())
+    }
+
     /// Gives every trained activation's gradient a place. A place is used again as soon as the
     /// backward pass has used up what is in it.
     fn place_gradients(
         &mut self,
         members: usize,
-        zeros: impl Fn(&[usize]) -> Result<Tensor>,
+        zeros: &impl Fn(&[usize]) -> Result<Tensor>,
     ) -> Result<()> {
         let size = |slot: usize| self.values[slot].elem_count() / members;
         let mut sizes: Vec<usize> = Vec::new();

@@ -88,6 +88,12 @@ impl<T: LayerElem> Bound<'_, T> {
         members: usize,
         kernels: &[Tensor],
     ) -> Result<()> {
+        if self.runner.shares_params {
+            return Err(Error::setting(
+                "there is no neural tangent kernel of a network whose layers share parameters",
+            )
+            .with_help("a transformer with tied: false has one"));
+        }
         let inputs = Buffer::reading(inputs)?;
         let kernels: Vec<_> = kernels.iter().map(Buffer::new).collect::<Result<_>>()?;
         let batch = inputs.tensor().dims()[1];

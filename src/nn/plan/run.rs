@@ -65,6 +65,10 @@ pub struct Runner<T> {
     pool: Vec<Buffer<T>>,
     place: Vec<Option<usize>>,
     spare: Option<Buffer<T>>,
+    /// Of operations that share their parameter with a later one.
+    seconds: Vec<Option<Buffer<T>>>,
+    /// Whether there are any such.
+    pub(super) shares_params: bool,
     pub(super) tangents: Option<TangentBuffers<T>>,
     /// Whether there is one member, which then has every activation to itself.
     alone: bool,
@@ -106,6 +110,10 @@ impl<T: LayerElem> Runner<T> {
             pool: all(&built.pool)?,
             place: built.place.clone(),
             spare: built.spare.as_ref().map(Buffer::new).transpose()?,
+            seconds: (built.seconds.iter())
+                .map(|t| t.as_ref().map(Buffer::new).transpose())
+                .collect::<Result<_>>()?,
+            shares_params: built.shared,
             trained: built.trained.clone(),
             tangents: (built.gradients == Gradients::Kept)
                 .then(|| TangentBuffers::new(built))
@@ -200,7 +208,9 @@ impl<T: LayerElem> Bound<'_, T> {
                 )
             };
             let loss = work.loss(member, y, gy)?;
-            let updated = if work.during_backward(member, loss) {
+            // a shared parameter's gradient is there only when the last of its layers has added to it
+            let parts = !self.runner.shares_params && work.during_backward(member, loss);
+            let updated = if parts {
                 self.member_backward(ops, &inputs, member, Some(work))?;
                 true
             } else {
@@ -283,6 +293,7 @@ impl<T: LayerElem> Bound<'_, T> {
             input,
             output,
             panels,
+            ..
         } = &op.kind
         else {
             return None;
@@ -453,17 +464,41 @@ impl<T: LayerElem> Bound<'_, T> {
                     return Ok(());
                 };
                 let was = self.was(i, op, inputs, member);
-                // SAFETY: this task alone uses this member's gradients
-                let grads = unsafe { Parts::new(&self.grads[params.clone()], member) };
-                let grads = grads.with(updates);
-                let passes = T::passes(layer);
-                if self.runner.gradient(*x).is_none() {
-                    return passes.backward(pass, was, gy, grads, None);
-                }
-                self.receive(written, *x, member, |gx| {
-                    passes.backward(pass, was, gy, grads, Some(gx))
+                let all = &self.grads[params.clone()];
+                self.with_grads(i, all, member, |grads| {
+                    let grads = grads.with(updates);
+                    let passes = T::passes(layer);
+                    if self.runner.gradient(*x).is_none() {
+                        return passes.backward(pass, was, gy, grads, None);
+                    }
+                    self.receive(written, *x, member, |gx| {
+                        passes.backward(pass, was, gy, grads, Some(gx))
+                    })
                 })
             }
+        }
+    }
+
+    /// Lets `f` write an operation's part of `all`, or add to what a later operation with the same
+    /// parameter wrote there.
+    pub(super) fn with_grads<R>(
+        &self,
+        i: usize,
+        all: &[Buffer<T>],
+        member: usize,
+        f: impl FnOnce(Parts<'_, T>) -> Result<R>,
+    ) -> Result<R> {
+        let Some(Some(second)) = self.runner.seconds.get(i) else {
+            // SAFETY: this task alone uses this member's gradients
+            return f(unsafe { Parts::new(all, member) });
+        };
+        // SAFETY: as above
+        unsafe {
+            let result = f(Parts::new(std::slice::from_ref(second), member))?;
+            for to in all {
+                accumulate(to.of_mut(member), second.of(member), 1.0);
+            }
+            Ok(result)
         }
     }
 

@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::memory::zeros_like;
 use crate::nn::buffer::Buffer;
 use crate::nn::layer::{Forward, LayerElem, Tangents, Weights};
-use crate::nn::parts::Parts;
 use crate::tensor::elementwise::{accumulate, copy_scaled};
 
 /// The loss's second derivative at one member's outputs: from outputs and their tangent, writes the
@@ -231,17 +230,24 @@ impl<T: LayerElem> Product<'_, T> {
                     return Ok(());
                 };
                 // SAFETY: the backward pass is over; this task alone works on this member
-                let (gy, image) = unsafe {
-                    let image = Parts::new(&self.direction.image[params.clone()], self.member);
-                    (&gy.of(self.member)[..dgy.len()], image)
-                };
+                let gy = unsafe { &gy.of(self.member)[..dgy.len()] };
                 let (was, tangents) = (self.was(i, op), self.tangents(params.clone(), *x));
                 let passes = T::passes(layer);
-                if self.buffers.gradients[*x].is_none() {
-                    return passes.backward_tangent(pass, was, tangents, (gy, dgy), image, None);
-                }
-                self.receive(written, *x, |dgx| {
-                    passes.backward_tangent(pass, was, tangents, (gy, dgy), image, Some(dgx))
+                let all = &self.direction.image[params.clone()];
+                bound.with_grads(i, all, self.member, |image| {
+                    if self.buffers.gradients[*x].is_none() {
+                        return passes.backward_tangent(
+                            pass,
+                            was,
+                            tangents,
+                            (gy, dgy),
+                            image,
+                            None,
+                        );
+                    }
+                    self.receive(written, *x, |dgx| {
+                        passes.backward_tangent(pass, was, tangents, (gy, dgy), image, Some(dgx))
+                    })
                 })
             }
         }

@@ -393,6 +393,40 @@ mod functions {
         residual_with(ctx, layers, Map::new())
     }
 
+    /// The sum of what each of several lists of layers makes of x; an empty list is x itself. Parameters are called
+    /// by the numbers of branch and layer: `0.0.weight`, `1.0.weight`, … after the block's own.
+    ///
+    /// ```rhai
+    /// let block = parallel([[linear(64), relu()], [linear(64), tanh()], []]);
+    /// block.to_string()        // → "parallel of 3 branches"
+    /// let net = sequential([flatten(), linear(64), block, linear(10)]);
+    /// init(net, sp()).param("2.1.0.weight").shape     // → [1, 64, 64]
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn parallel(ctx: NativeCallContext, branches: Array) -> RhaiResultOf<LayerValue> {
+        let branches: Result<Vec<_>> = (branches.into_iter().enumerate())
+            .map(|(i, branch)| {
+                let found = branch.type_name().to_string();
+                match branch.try_cast::<Array>() {
+                    Some(layers) => numbered(layers),
+                    None => Err(Error::setting(format!(
+                        "branch {i} of parallel must be a list of layers, found {found}"
+                    ))
+                    .with_help("for instance parallel([[linear(64), relu()], [linear(64)]])")),
+                }
+            })
+            .collect();
+        let branches = branches.or_raise(&ctx)?;
+        if branches.is_empty() {
+            let error = Error::setting("parallel needs at least one branch");
+            return Err(raise(&ctx, error));
+        }
+        Ok(LayerValue(Node::Parallel {
+            name: String::new(),
+            branches,
+        }))
+    }
+
     /// Width of a network, `()` if it is not a function of width.
     ///
     /// ```rhai
@@ -446,6 +480,7 @@ mod functions {
     pub fn layer_to_string(layer: &mut LayerValue) -> String {
         match &layer.0 {
             Node::Layer { layer, .. } => layer.kind().to_string(),
+            Node::Parallel { branches, .. } => format!("parallel of {} branches", branches.len()),
             Node::Residual { body, .. } => format!("residual of {} layers", body.len()),
         }
     }

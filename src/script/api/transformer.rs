@@ -91,6 +91,8 @@ crate::options! {
         positions: Option<Positions> = None;
         /// Whether normalisation comes first in each branch (`"pre"`), or behind each sum (`"post"`).
         norm_position: NormPosition = NormPosition::Pre;
+        /// Whether the readout shares the weight of the embedding, as GPT-2's does.
+        tied: bool = false;
         /// Whether each head's queries and keys are normalised.
         qk_norm: bool = false;
         /// Factor of the products of queries and keys for heads of size d.
@@ -203,6 +205,8 @@ mod functions {
     /// init(net, sp()).param("blocks.0.attention.qkv.weight").shape     // → [1, 32, 96]
     /// let llama = transformer(#{ preset: "llama", width: 48, depth: 1, heads: 4, context: 8, vocab: 20 });
     /// init(llama, sp()).param("blocks.0.mlp.up.weight").shape          // → [1, 48, 256]
+    /// let tied = transformer(#{ width: 32, depth: 1, head_size: 16, vocab: 20, tied: true });
+    /// init(tied, mup()).params[-1]                                     // → "norm.bias"
     /// ```
     #[rhai_fn(name = "transformer", return_raw)]
     pub fn transformer_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<Network> {
@@ -216,6 +220,7 @@ mod functions {
             width: o.width,
             context: o.context,
             vocab: o.vocab,
+            tied: o.tied,
             blocks: Blocks {
                 depth: o.depth,
                 heads: heads_of(&ctx, o.head_size, o.heads)?,
