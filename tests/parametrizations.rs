@@ -488,3 +488,85 @@ fn branches_are_multiplied_by_the_rule() {
     assert!((0.7..1.5).contains(&half), "{half}");
     assert!(one < half, "{one} {half}");
 }
+
+/// muP's three published forms are one class for SGD and for Adam each; NTP and SP are not in it; and what
+/// `compare` calls symmetric trains alike (`mean_field_and_mup_are_one_class_and_ntp_another`).
+#[test]
+fn rules_are_compared_up_to_the_abc_symmetry() {
+    use widthwise::model::{Relation, compare};
+    let width = 128;
+    let mup = |init| Mup {
+        base_width: 32,
+        init,
+        ..Mup::default()
+    };
+    let lecun = || Arc::new(mup(Initializer::LecunNormal));
+    let at = |rule: Arc<dyn Parametrization>, family| {
+        let (a, b) = (model(width, lecun()), model(width, rule));
+        compare(&a, &b, (family, false)).unwrap()
+    };
+    let row = |a, b, c| Exponents { a, b, c };
+    let form = |input, hidden, output| {
+        Arc::new(Abc {
+            base_width: 32,
+            init: Initializer::LecunNormal,
+            input,
+            hidden,
+            output,
+        })
+    };
+    // arXiv 2203.03466, Table 3 and Table 9
+    let sgd = OptimizerFamily::Sgd;
+    let three = || form(row(0.0, 0.0, -1.0), row(0.0, 0.5, 0.0), row(0.0, 1.0, 1.0));
+    let nine = form(row(-0.5, 0.5, 0.0), row(0.0, 0.5, 0.0), row(0.5, 0.5, 0.0));
+    for rule in [three(), nine] {
+        let found = at(rule, sgd);
+        let weights = found.rows.iter().filter(|r| r.path.ends_with("weight"));
+        for row in weights {
+            assert_ne!(row.relation, Relation::Different, "{found}");
+        }
+    }
+    let adam = OptimizerFamily::Adam;
+    let three = form(row(0.0, 0.0, 0.0), row(0.0, 0.5, 1.0), row(0.0, 1.0, 1.0));
+    let found = at(three, adam);
+    let readout = found
+        .rows
+        .iter()
+        .find(|r| r.path == "readout.weight")
+        .unwrap();
+    // eps is not rescaled with the multiplier by either rule, and is told apart from the rest
+    assert!((readout.lr.value - 1.0).abs() < 1e-12 && (readout.init_std.value - 1.0).abs() < 1e-12);
+    assert_eq!(readout.multiplier.exponent, Some(1.0));
+    assert_eq!(readout.eps.exponent, Some(-1.0));
+    assert_eq!(found.relation(), Relation::Different);
+    // itself, and others
+    assert_eq!(at(lecun(), sgd).relation(), Relation::Equal);
+    let plain = at(
+        Arc::new(Sp {
+            init: Initializer::LecunNormal,
+        }),
+        sgd,
+    );
+    assert_eq!(plain.relation(), Relation::Different);
+    let hidden = plain
+        .rows
+        .iter()
+        .find(|r| r.path == "layers.1.weight")
+        .unwrap();
+    assert_eq!(hidden.relation, Relation::Equal);
+    let readout = plain
+        .rows
+        .iter()
+        .find(|r| r.path == "readout.weight")
+        .unwrap();
+    assert_eq!(readout.init_std.exponent, Some(0.5));
+    assert_eq!(readout.lr.exponent, Some(1.0));
+    assert!(plain.verdict().contains("differ in"), "{}", plain.verdict());
+    let other = model(64, lecun());
+    // with weight decay, muP's is independent of the learning rate and abc's is not
+    let (a, b) = (model(width, lecun()), model(width, three()));
+    let decayed = compare(&a, &b, (sgd, true)).unwrap();
+    assert_eq!(decayed.relation(), Relation::Different);
+    let error = compare(&a, &other, (sgd, false)).unwrap_err();
+    assert!(error.message.contains("same network and width"), "{error}");
+}

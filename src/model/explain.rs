@@ -19,7 +19,7 @@ pub struct Scaled {
 }
 
 impl Scaled {
-    fn new(value: f64, doubled: f64) -> Self {
+    pub(super) fn new(value: f64, doubled: f64) -> Self {
         let exponent = (value != 0.0).then(|| (doubled / value).log2());
         // exponents of interest are multiples of 1/4 and more; the rest is rounding
         let exponent = exponent.map(|e| (e * 1e6).round() / 1e6 + 0.0);
@@ -102,24 +102,26 @@ impl fmt::Display for Explanation {
                 row.source.to_string(),
             ]
         }));
-        let width = |column: usize| {
-            lines
-                .iter()
-                .map(|l| l[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..heads.len()).map(width).collect();
         write!(f, "{}", self.title)?;
-        for line in &lines {
-            let cells = line
-                .iter()
-                .zip(&widths)
-                .map(|(cell, &width)| format!("{cell:width$}"));
-            write!(f, "\n{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-        }
-        Ok(())
+        columns(f, &lines)
     }
+}
+
+/// Lines of cells, each on a new line and each column as wide as its widest cell.
+pub(super) fn columns<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    lines: &[[String; N]],
+) -> fmt::Result {
+    let width = |column: usize| lines.iter().map(|l| l[column].chars().count()).max();
+    let widths: Vec<usize> = (0..N).filter_map(width).collect();
+    for line in lines {
+        let cells = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:width$}"));
+        write!(f, "\n{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
 }
 
 /// One row per parameter, for an optimizer family and its learning rate (without, the factors of it).
@@ -130,7 +132,7 @@ pub fn explain(model: &Model, family: OptimizerFamily, lr: Option<f64>) -> Resul
     let network = model.network();
     let rule = model.parametrization();
     let doubled = network.at(2 * network.width.unwrap_or(1));
-    let (wider, _) = doubled.infos(model.outputs(), model.input(), rule.base_width())?;
+    let wider = model.wider()?;
     let row = |info: &ParamInfo, wider: &ParamInfo| {
         let here = rule.scales(info, family);
         let there = rule.scales(wider, family);

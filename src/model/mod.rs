@@ -4,12 +4,14 @@
 //! A folder of its own, since a model joins a network with a parametrization and is what trainers,
 //! metrics and probes all look at.
 
+mod compare;
 mod explain;
 mod init;
 #[allow(clippy::module_inception)]
 mod model;
 mod needs;
 
+pub use compare::{CompareRow, Comparison, Relation, compare};
 pub use explain::{ExplainRow, Explanation, Scaled, explain};
 pub use model::{Model, ModelSettings, Parameter, SharedModel};
 pub(crate) use needs::Work;

@@ -280,6 +280,17 @@ impl Model {
         &self.tied
     }
 
+    /// The parameters of the same network at twice the width.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    pub(super) fn wider(&self) -> Result<Vec<ParamInfo>> {
+        let doubled = self.network.at(2 * self.network.width.unwrap_or(1));
+        let base = self.parametrization.base_width();
+        let (infos, _) = doubled.infos(self.outputs(), &self.input, base)?;
+        Ok(infos)
+    }
+
     /// The parameters in the order of the forward pass.
     pub fn params(&self) -> &[Parameter] {
         &self.params

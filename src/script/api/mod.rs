@@ -128,6 +128,7 @@
 //! [`callback::call`]: super::callback::call
 
 pub mod bench;
+pub mod compare;
 pub mod data;
 pub mod errors;
 pub mod files;
@@ -220,6 +221,7 @@ pub fn register(registry: &mut Registry) {
     nn::register(registry);
     images::register(registry);
     vision::register(registry);
+    compare::register(registry);
     transformer::register(registry);
     parametrization::register(registry);
     optim::register(registry);
