@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rhai::Dynamic;
+use widthwise::script::diagnostics::Report;
 use widthwise::script::{Host, HostSettings};
 
 fn host(modules: &[(&str, &str)]) -> Host {
@@ -56,6 +57,49 @@ fn a_closure_through_a_module_that_imports_the_maker() {
     assert_eq!(int(h.run_text("t", text).unwrap()), 13);
     let text = r#"import "lib/outer" as o; o::study().scaled(2)"#;
     assert_eq!(int(h.run_text("t", text).unwrap()), 26);
+}
+
+#[test]
+fn a_study_has_the_methods_of_the_module_that_made_it() {
+    let module = |answer: i64| {
+        format!(
+            "private fn answer() {{ {answer} }}
+             fn make(n) {{ new_study(#{{ n: n }}) }}
+             fn Study.total(k) {{ answer() + this.part() * k }}
+             fn Study.part() {{ this.n }}
+             fn Study.keep(x) {{ this.n = x; }}
+             fn Study.broken() {{ fail(\"broken {answer}\") }}"
+        )
+    };
+    let (one, two) = (module(100), module(200) + " fn Study.only() { 5 }");
+    let mut h = host(&[("one", &one), ("two", &two)]);
+    let imports =
+        r#"import "one" as one; import "two" as two; let a = one::make(1); let b = two::make(2);"#;
+    for (text, value) in [
+        ("a.total(3)", 103),
+        ("b.total(3)", 206),
+        ("b.only() + a.only() + new_study(#{}).only()", 15),
+        ("a.keep(7); a.total(1) + b.total(1)", 107 + 202),
+        ("fn total(k) { 0 } a.total(3)", 103),
+        ("fn inside(s) { s.total(3) } inside(a) + inside(b)", 309),
+    ] {
+        let text = format!("{imports} {text}");
+        assert_eq!(int(h.run_text("t", &text).unwrap()), value, "{text}");
+    }
+    let mut error = |text: &str| {
+        let text = format!("{imports}\n{text}");
+        let error = h.run_text("t", &text).unwrap_err();
+        Report::new(&h, &error).render(false)
+    };
+    let shown = error("b.broken()");
+    assert!(
+        shown.contains("broken 200")
+            && shown.matches("called at").count() == 1
+            && shown.contains("t:2"),
+        "{shown}"
+    );
+    // a method that only another module has
+    assert!(error("a.absent()").contains("absent"));
 }
 
 #[test]

@@ -105,6 +105,58 @@ fn the_quickstart_writes_its_table_figures_and_data() {
 }
 
 #[test]
+fn the_coordinate_check_prints_its_verdicts_and_writes_its_figures() {
+    let (_guard, out) = fresh();
+    let small = ["widths=16,32", "members=2", "steps=2"].map(|s| ["--set", s]);
+    let printed = done(&run("scripts/coord_check.rhai", small.as_flattened(), &out));
+    for words in [
+        "parametrization",
+        "relative update",
+        "mup: ",
+        "readout only: ",
+    ] {
+        assert!(
+            printed.contains(words),
+            "`{words}` is missing in\n{printed}"
+        );
+    }
+    for file in [
+        "change.png",
+        "size.svg",
+        "updates.svg",
+        "parts.svg",
+        "coordinates.csv",
+        "coordinates-weights.csv",
+    ] {
+        assert!(out.join(file).metadata().unwrap().len() > 100, "{file}");
+    }
+}
+
+#[test]
+fn the_learning_rate_transfer_prints_its_verdicts_and_writes_its_figure() {
+    let (_guard, out) = fresh();
+    let small = [
+        "widths=16,32",
+        "members=2",
+        "steps=10",
+        "from=0.005",
+        "to=0.1",
+        "optimizer=sgd",
+    ]
+    .map(|s| ["--set", s]);
+    let printed = done(&run("scripts/lr_transfer.rhai", small.as_flattened(), &out));
+    for words in ["best lr", "sp: ", "octaves per doubling of width"] {
+        assert!(
+            printed.contains(words),
+            "`{words}` is missing in\n{printed}"
+        );
+    }
+    for file in ["transfer.png", "transfer.csv", "transfer-table.csv"] {
+        assert!(out.join(file).metadata().unwrap().len() > 100, "{file}");
+    }
+}
+
+#[test]
 fn the_tour_runs() {
     let (_guard, out) = fresh();
     let printed = done(&run("scripts/tour.rhai", &[], &out));
@@ -112,6 +164,7 @@ fn the_tour_runs() {
         "3.1.weight",
         "endless, 3×32×32",
         "predict the same class",
+        "mup: pass",
         "mlp has no setting `widht`",
     ] {
         assert!(

@@ -477,15 +477,42 @@ impl Model {
         })
     }
 
+    /// The activations at all layers for `inputs [points, …]`, each `[members, points, …]`, with
+    /// their paths in the order of the forward pass.
+    ///
+    /// # Errors
+    /// If the inputs do not fit.
+    pub fn activations(&mut self, inputs: &Tensor) -> Result<Vec<(String, Tensor)>> {
+        let mut paths = Vec::new();
+        let tensors = self.walk_all(inputs, |plan| {
+            paths = plan.paths().map(String::from).collect();
+            let all = paths.iter().map(|path| plan.activation(path));
+            let all: Vec<_> = all.collect::<Result<_>>()?;
+            Ok(all.into_iter().flatten().collect())
+        })?;
+        Ok(paths.into_iter().zip(tensors).collect())
+    }
+
     /// Runs the network on all inputs in pieces, and joins what `take` finds after each along the
     /// axis of the points.
     fn walk(&mut self, inputs: &Tensor, take: impl Fn(&Plan) -> Result<Tensor>) -> Result<Tensor> {
+        let mut all = self.walk_all(inputs, |plan| Ok(vec![take(plan)?]))?;
+        all.pop()
+            .ok_or_else(|| Error::other("a model was run on no inputs"))
+    }
+
+    /// The same for several tensors.
+    fn walk_all(
+        &mut self,
+        inputs: &Tensor,
+        mut take: impl FnMut(&Plan) -> Result<Vec<Tensor>>,
+    ) -> Result<Vec<Tensor>> {
         let inputs = self.shaped(inputs)?;
         let points = inputs.dims()[0];
         if points == 0 {
             return Err(Error::shape("a model cannot be run on no inputs at all"));
         }
-        let mut all: Option<Tensor> = None;
+        let mut all: Vec<Tensor> = Vec::new();
         let batch = (EVAL_POSITIONS / self.rows(1).max(1)).clamp(1, EVAL_BATCH);
         for start in (0..points).step_by(batch) {
             let size = batch.min(points - start);
@@ -494,16 +521,17 @@ impl Model {
                 _ => self.plan(size, Gradients::None)?,
             };
             plan.forward(&self.values(), &inputs.narrow(0, start, size)?)?;
-            let part = take(&plan)?;
-            if all.is_none() {
-                all = Some(joined(&part, points)?);
+            let parts = take(&plan)?;
+            if all.is_empty() {
+                let whole = parts.iter().map(|part| joined(part, points));
+                all = whole.collect::<Result<_>>()?;
             }
-            if let Some(all) = &all {
-                place(all, start, &part)?;
+            for (whole, part) in all.iter().zip(&parts) {
+                place(whole, start, part)?;
             }
             self.eval = Some(plan);
         }
-        all.ok_or_else(|| Error::other("a model was run on no inputs"))
+        Ok(all)
     }
 
     /// The model for the record: network, parametrization, members, sizes.

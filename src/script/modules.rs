@@ -179,6 +179,7 @@ impl Modules {
         self.session.sources.insert(&found.name, &found.text);
         let mut ast = engine.compile(&found.text)?;
         ast.set_source(found.name.as_str());
+        super::api::study::name_methods(&mut ast);
         let mut module = Module::eval_ast_as_new(Scope::new(), &ast, engine)?;
         // A closure is a name, `anon$…`, that is looked up where it is called. Made visible to
         // importers, closures that a module returns can be called by them; each keeps the
@@ -190,6 +191,7 @@ impl Modules {
             )]
             module.update_fn_namespace(hash, FnNamespace::Global);
         }
+        super::api::study::share_methods(engine, &ast, &mut module)?;
         module.build_index();
         Ok(module)
     }

@@ -413,6 +413,41 @@ mod functions {
         activation(ctx, model, path, TensorValue(batch.0.inputs.clone()))
     }
 
+    /// The activations that the network has at every layer for inputs `[points, …]` or a batch, from
+    /// one forward pass: an array of maps with `path` and `value`, `[members, points, …]`, in the
+    /// order of the forward pass.
+    ///
+    /// ```rhai
+    /// let s = data::teacher(#{ inputs: 8 });
+    /// let m = init(mlp(#{ width: 16, inputs: 8 }), mup());
+    /// m.activations(s.batch(5)).map(|a| a.path)
+    /// // → ["flatten", "layers.0", "layers.0.relu", "layers.1", "layers.1.relu", "readout"]
+    /// ```
+    #[rhai_fn(return_raw, pure)]
+    pub fn activations(
+        ctx: NativeCallContext,
+        model: &mut ModelValue,
+        inputs: TensorValue,
+    ) -> RhaiResultOf<Array> {
+        let all = model.write().activations(&inputs.0).or_raise(&ctx)?;
+        let row = |(path, value): (String, _)| {
+            Dynamic::from(Map::from_iter([
+                ("path".into(), path.into()),
+                ("value".into(), Dynamic::from(TensorValue(value))),
+            ]))
+        };
+        Ok(all.into_iter().map(row).collect())
+    }
+
+    #[rhai_fn(name = "activations", return_raw, pure)]
+    pub fn activations_batch(
+        ctx: NativeCallContext,
+        model: &mut ModelValue,
+        batch: BatchValue,
+    ) -> RhaiResultOf<Array> {
+        activations(ctx, model, TensorValue(batch.0.inputs.clone()))
+    }
+
     /// A model in one line.
     ///
     /// ```rhai
