@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Model;
 use crate::error::Result;
 use crate::nn::Role;
+use crate::optim::Optimizer;
 use crate::parametrization::{OptimizerFamily, Scales};
 
 /// A number and how it grows: `value ∝ width^exponent` between this width and twice it.
@@ -120,6 +121,18 @@ impl fmt::Display for Explanation {
         }
         Ok(())
     }
+}
+
+/// One row per parameter, with the learning rates that an optimizer gives the first member.
+///
+/// # Errors
+/// If the network cannot be built at twice its width.
+pub fn explain_optimizer(model: &Model, optimizer: &dyn Optimizer) -> Result<Explanation> {
+    let mut explanation = explain(model, optimizer.family(), Some(1.0))?;
+    for (row, param) in explanation.rows.iter_mut().zip(model.params()) {
+        row.lr.value *= optimizer.lr_of(&param.info, 0);
+    }
+    Ok(explanation)
 }
 
 /// One row per parameter, for an optimizer family and its learning rate (without, the factors of it).

@@ -10,6 +10,6 @@ mod init;
 mod model;
 mod needs;
 
-pub use explain::{ExplainRow, Explanation, Scaled, explain};
+pub use explain::{ExplainRow, Explanation, Scaled, explain, explain_optimizer};
 pub use model::{Model, ModelSettings, Parameter, SharedModel};
 pub(crate) use needs::Work;

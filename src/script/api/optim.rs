@@ -7,7 +7,7 @@ use rhai::plugin::*;
 
 use super::Registry;
 use crate::error::Error;
-use crate::optim::{Adam, Optimizer, Schedule, Sgd};
+use crate::optim::{Adam, Adjust, Lion, Muon, Optimizer, Schedule, Sgd};
 use crate::script::options::{NON_NEGATIVE, POSITIVE, PerMember};
 use crate::script::{RhaiResultOf, raise};
 
@@ -66,6 +66,55 @@ crate::options! {
 }
 
 crate::options! {
+    /// Settings of Lion. A number may also be an array with one number per member.
+    pub struct LionOptions for "lion" {
+        /// Learning rate.
+        lr: PerMember = PerMember::Same(1e-4), where NON_NEGATIVE;
+        /// Weight of the momentum in the interpolation whose sign is taken.
+        beta1: PerMember = PerMember::Same(0.9), where (0.0..1.0);
+        /// Decay of the momentum.
+        beta2: PerMember = PerMember::Same(0.99), where (0.0..1.0);
+        /// The weight shrinks by lr · weight_decay at each step.
+        weight_decay: PerMember = PerMember::Same(0.0), where NON_NEGATIVE;
+    }
+}
+
+crate::choice! { Adjust {
+    "original" => Adjust::Original, "match_rms_adamw" => Adjust::MatchRmsAdamw,
+    "spectral" => Adjust::Spectral,
+} }
+
+crate::options! {
+    /// Settings of Muon. A number may also be an array with one number per member.
+    pub struct MuonOptions for "muon" {
+        /// Learning rate of hidden matrices.
+        lr: PerMember = PerMember::Same(0.001), where NON_NEGATIVE;
+        /// Decay of the momentum.
+        momentum: PerMember = PerMember::Same(0.95), where (0.0..1.0);
+        /// Nesterov momentum.
+        nesterov: bool = true;
+        /// Iterations of Newton and Schulz.
+        ns_steps: usize = 5, where (1..100);
+        /// Least norm that a momentum is divided by.
+        eps: PerMember = PerMember::Same(1e-7), where POSITIVE;
+        /// Size of an update by its matrix's shape: `"original"`, √max(1, fan_out/fan_in);
+        /// `"match_rms_adamw"`, 0.2 √max(fan_in, fan_out); `"spectral"`, √(fan_out/fan_in) (PyTorch's
+        /// `spectral_unclamped`).
+        adjust: Adjust = Adjust::Original;
+        /// The weight shrinks by lr · weight_decay at each step, with the learning rate that it has.
+        weight_decay: PerMember = PerMember::Same(0.1), where NON_NEGATIVE;
+        /// Learning rate of all other parameters, which follow AdamW, over `lr`.
+        adam_factor: PerMember = PerMember::Same(1.0), where NON_NEGATIVE;
+        /// AdamW's decay of the first moment.
+        beta1: PerMember = PerMember::Same(0.9), where (0.0..1.0);
+        /// AdamW's decay of the second moment.
+        beta2: PerMember = PerMember::Same(0.999), where (0.0..1.0);
+        /// AdamW's epsilon, added to the root of the second moment.
+        adam_eps: PerMember = PerMember::Same(1e-8), where NON_NEGATIVE;
+    }
+}
+
+crate::options! {
     /// Settings of a cosine schedule.
     pub struct CosineOptions for "schedule::cosine" {
         /// Step at which the floor is reached.
@@ -96,6 +145,8 @@ pub fn register(registry: &mut Registry) {
     registry.options(SgdOptions::spec());
     registry.options(AdamOptions::spec());
     registry.options(AdamwOptions::spec());
+    registry.options(LionOptions::spec());
+    registry.options(MuonOptions::spec());
     registry.options(CosineOptions::spec());
     registry.options(StepOptions::spec());
     registry.global(rhai::exported_module!(functions));
@@ -180,6 +231,67 @@ mod functions {
     #[rhai_fn(name = "adamw", return_raw)]
     pub fn adamw(ctx: NativeCallContext) -> RhaiResultOf<OptimizerValue> {
         adamw_with(ctx, Map::new())
+    }
+
+    /// Lion (Chen et al. 2023, arXiv 2302.06675) as in lion-pytorch: each number moves by `lr` against
+    /// the sign of `beta1 · m + (1 - beta1) · g`, then `m = beta2 · m + (1 - beta2) · g`; weight decay is
+    /// apart from the gradient. Parametrizations treat it as Adam. Its learning rate is usually three
+    /// to ten times smaller than AdamW's.
+    ///
+    /// ```rhai
+    /// lion(#{ lr: 0.0003, weight_decay: 0.1 }).name      // → "lion"
+    /// ```
+    #[rhai_fn(name = "lion", return_raw)]
+    pub fn lion_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<OptimizerValue> {
+        let o = LionOptions::from_map(&ctx, &settings)?;
+        Ok(OptimizerValue(Arc::new(Lion {
+            lr: o.lr,
+            beta1: o.beta1,
+            beta2: o.beta2,
+            weight_decay: o.weight_decay,
+        })))
+    }
+    #[rhai_fn(name = "lion", return_raw)]
+    pub fn lion(ctx: NativeCallContext) -> RhaiResultOf<OptimizerValue> {
+        lion_with(ctx, Map::new())
+    }
+
+    /// Muon (Jordan et al. 2024) as in PyTorch, in the model's own precision: a hidden matrix (fan-in
+    /// and fan-out grow with width; filters count as `[fan_in, fan_out]`) moves along its
+    /// momentum with all singular values made nearly 1, by a few iterations of Newton and Schulz.
+    /// Every other parameter (input and output weights, embeddings, biases, norm parameters) follows
+    /// AdamW with learning rate `lr · adam_factor`. A network without a hidden matrix is an error.
+    ///
+    /// With `mup` the learning rate of hidden matrices follows √(fan_out/fan_in) relative to the base
+    /// shape (arXiv 2512.05620), and `adjust` sees the base shape, so that no choice of it spoils
+    /// transfer; `model.explain(muon())` shows the learning rates before `adjust`.
+    ///
+    /// ```rhai
+    /// muon(#{ lr: 0.02, weight_decay: 0.0, adam_factor: 0.1 }).name      // → "muon"
+    /// let m = init(mlp(#{ width: 128, inputs: 20 }), mup(#{ base_width: 64 }));
+    /// m.explain(muon(#{ lr: 0.02, adam_factor: 0.1 })).rows[2].lr         // → 0.02
+    /// m.explain(muon(#{ lr: 0.02, adam_factor: 0.1 })).rows[0].lr         // → 0.002
+    /// ```
+    #[rhai_fn(name = "muon", return_raw)]
+    pub fn muon_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<OptimizerValue> {
+        let o = MuonOptions::from_map(&ctx, &settings)?;
+        Ok(OptimizerValue(Arc::new(Muon {
+            lr: o.lr,
+            momentum: o.momentum,
+            nesterov: o.nesterov,
+            ns_steps: o.ns_steps,
+            eps: o.eps,
+            adjust: o.adjust,
+            weight_decay: o.weight_decay,
+            adam_factor: o.adam_factor,
+            beta1: o.beta1,
+            beta2: o.beta2,
+            adam_eps: o.adam_eps,
+        })))
+    }
+    #[rhai_fn(name = "muon", return_raw)]
+    pub fn muon(ctx: NativeCallContext) -> RhaiResultOf<OptimizerValue> {
+        muon_with(ctx, Map::new())
     }
 
     /// Name of an optimizer.
