@@ -1,4 +1,4 @@
-//! Optimizers, clipping and schedules against PyTorch over 100 steps.
+//! Optimizers, clipping and schedules against PyTorch and lion-pytorch over 100 steps.
 
 mod reference;
 
@@ -6,14 +6,17 @@ use candle_core::{DType, Device, Tensor};
 use reference::Fixture;
 use serde_json::Value;
 use widthwise::error::Result;
+use widthwise::nn::{ParamInfo, ParamKind, Role};
 use widthwise::optim::{
-    Adam, Optimizer, PerMember, Schedule, Sgd, TensorUpdate, update as update_all,
+    Adam, Adjust, DecayShape, Lion, Muon, Optimizer, PerMember, Schedule, Sgd, TensorUpdate,
+    update as update_all,
 };
 use widthwise::parametrization::{Init, Scales};
 use widthwise::tensor::elem::to_f64;
 use widthwise::train::Clip;
 
 const PARAMS: [&str; 3] = ["weight", "bias", "kernel"];
+const MATRICES: [&str; 3] = ["tall", "wide", "square"];
 
 fn optimizer(case: &Value) -> Box<dyn Optimizer> {
     let number = |key: &str, default: f64| -> PerMember {
@@ -30,6 +33,27 @@ fn optimizer(case: &Value) -> Box<dyn Optimizer> {
                 .unwrap_or(false),
             weight_decay: number("weight_decay", 0.0),
         }),
+        "Lion" => Box::new(Lion {
+            lr,
+            beta1: case["betas"][0].as_f64().unwrap().into(),
+            beta2: case["betas"][1].as_f64().unwrap().into(),
+            weight_decay: number("weight_decay", 0.0),
+        }),
+        "Muon" => Box::new(Muon {
+            lr,
+            momentum: number("momentum", 0.95),
+            nesterov: case.get("nesterov").and_then(Value::as_bool) != Some(false),
+            ns_steps: case.get("ns_steps").and_then(Value::as_u64).unwrap_or(5) as usize,
+            eps: number("eps", 1e-7),
+            adjust: match case.get("adjust_lr_fn").and_then(Value::as_str) {
+                None | Some("original") => Adjust::Original,
+                Some("match_rms_adamw") => Adjust::MatchRmsAdamw,
+                Some("spectral_unclamped") => Adjust::Spectral,
+                Some(other) => panic!("{other}"),
+            },
+            weight_decay: number("weight_decay", 0.1),
+            ..muon()
+        }),
         name => Box::new(Adam {
             lr,
             beta1: case["betas"][0].as_f64().unwrap().into(),
@@ -41,10 +65,56 @@ fn optimizer(case: &Value) -> Box<dyn Optimizer> {
     }
 }
 
+fn muon() -> Muon {
+    Muon {
+        lr: 0.02.into(),
+        momentum: 0.95.into(),
+        nesterov: true,
+        ns_steps: 5,
+        eps: 1e-7.into(),
+        adjust: Adjust::Original,
+        weight_decay: 0.1.into(),
+        adam_factor: 0.5.into(),
+        beta1: 0.8.into(),
+        beta2: 0.95.into(),
+        adam_eps: 1e-6.into(),
+    }
+}
+
+/// A parameter of this shape, a matrix if it has two sides or more.
+fn info(shape: &[usize], role: Role) -> ParamInfo {
+    let (outputs, inputs) = shape.split_last().unwrap();
+    let (fan_in, fan_out) = (inputs.iter().product(), *outputs);
+    ParamInfo {
+        path: "parameter".into(),
+        shape: shape.to_vec(),
+        kind: ParamKind::Weight,
+        role,
+        fan_in,
+        fan_out,
+        base_fan_in: fan_in,
+        base_fan_out: fan_out,
+        width: fan_out,
+        base_width: fan_out,
+        depth: 3,
+        readout: false,
+        in_branch: false,
+        blocks: 0,
+    }
+}
+
 /// `copies` members with the same numbers.
 fn members(values: &[f64], copies: usize, dtype: DType) -> Result<Tensor> {
-    let row = Tensor::from_slice(values, (1, values.len()), &Device::Cpu)?;
-    Ok(row.repeat((copies, 1))?.contiguous()?.to_dtype(dtype)?)
+    shaped(values, &[values.len()], copies, dtype)
+}
+
+fn shaped(values: &[f64], shape: &[usize], copies: usize, dtype: DType) -> Result<Tensor> {
+    let all = Tensor::from_slice(
+        &values.repeat(copies),
+        [&[copies], shape].concat(),
+        &Device::Cpu,
+    )?;
+    Ok(all.to_dtype(dtype)?)
 }
 
 const PLAIN: Scales = Scales {
@@ -53,8 +123,27 @@ const PLAIN: Scales = Scales {
     lr: 1.0,
     weight_decay: 1.0,
     eps: 1.0,
+    fans: [1, 1],
     source: "",
 };
+
+/// States of `members` at 0.
+fn states(
+    optimizer: &dyn Optimizer,
+    info: &ParamInfo,
+    members: usize,
+    dtype: DType,
+) -> Result<Vec<Tensor>> {
+    let states = optimizer.states(info).into_iter();
+    let zeros = |shape: Vec<usize>| {
+        Ok(Tensor::zeros(
+            [&[members], shape.as_slice()].concat(),
+            dtype,
+            &Device::Cpu,
+        )?)
+    };
+    states.map(|s| zeros(s.shape)).collect()
+}
 
 /// Largest absolute difference to the fixture's parameters, relative to 1 + |value|.
 fn deviation(
@@ -66,35 +155,49 @@ fn deviation(
 ) -> Result<f64> {
     let optimizer = optimizer(case);
     let mut worst: f64 = 0.0;
-    for path in PARAMS {
-        let start = fixture.tensor(&format!("start.{path}"));
-        let grads = fixture.tensor(&format!("gradients.{path}"));
-        let size = start.values.len();
-        let param = members(&start.values, 2, dtype)?;
-        let state = optimizer.states().iter().map(|_| param.zeros_like());
-        let state = state.collect::<candle_core::Result<Vec<_>>>()?;
+    let matrices = name.starts_with("muon");
+    // a matrix is [in, out] here
+    let read = |name: String| match (fixture.tensor(&name), matrices) {
+        (found, true) => found.transposed(),
+        (found, false) => found,
+    };
+    for path in if matrices { MATRICES } else { PARAMS } {
+        let start = read(format!("start.{path}"));
+        let grads = read(format!("gradients.{path}"));
+        let (size, shape) = (start.values.len(), start.shape.as_slice());
+        let info = info(shape, Role::Hidden);
+        let scales = Scales {
+            fans: [info.fan_in, info.fan_out],
+            ..PLAIN
+        };
+        let param = shaped(&start.values, shape, 2, dtype)?;
+        let state = states(&*optimizer, &info, 2, dtype)?;
         for step in 1..=factors.len() {
-            let grad = members(&grads.values[(step - 1) * size..step * size], 2, dtype)?;
+            let grad = shaped(
+                &grads.values[(step - 1) * size..step * size],
+                shape,
+                2,
+                dtype,
+            )?;
             let update = TensorUpdate {
                 param: &param,
                 grad: &grad,
                 state: &state,
-                scales: &PLAIN,
+                info: &info,
+                scales: &scales,
                 factor: factors[step - 1],
                 active: &[true, step <= 10],
                 step: step as u64,
             };
             update_all(&*optimizer, &update)?;
             if [1, 10, 100].contains(&step) {
-                let wanted = fixture.tensor(&format!("{name}.{step}.{path}")).values;
+                let wanted = read(format!("{name}.{step}.{path}")).values;
                 let ours = to_f64(&param)?;
                 for (a, b) in ours[..size].iter().zip(&wanted) {
                     worst = worst.max((a - b).abs() / (1.0 + b.abs()));
                 }
                 // the second member stops after 10 steps and keeps its numbers
-                let kept = fixture
-                    .tensor(&format!("{name}.{}.{path}", step.min(10)))
-                    .values;
+                let kept = read(format!("{name}.{}.{path}", step.min(10))).values;
                 for (a, b) in ours[size..].iter().zip(&kept) {
                     worst = worst.max((a - b).abs() / (1.0 + b.abs()));
                 }
@@ -105,11 +208,12 @@ fn deviation(
 }
 
 #[test]
-fn every_optimizer_follows_pytorch_for_100_steps() -> Result<()> {
+fn every_optimizer_follows_its_reference_for_100_steps() -> Result<()> {
     let fixture = Fixture::load("optimizers");
     let cases = fixture.json["cases"].as_object().unwrap();
-    assert!(cases.len() >= 10);
-    for (name, case) in cases {
+    let matrices = fixture.json["matrix_cases"].as_object().unwrap();
+    assert!(cases.len() >= 14 && matrices.len() >= 6);
+    for (name, case) in cases.iter().chain(matrices) {
         for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
             let found = deviation(&fixture, name, case, &[1.0; 100], dtype)?;
             assert!(found < tolerance, "{name} in {dtype:?}: {found:.2e}");
@@ -118,9 +222,133 @@ fn every_optimizer_follows_pytorch_for_100_steps() -> Result<()> {
     Ok(())
 }
 
+/// A parameter after some updates with made-up gradients.
+fn updated(optimizer: &dyn Optimizer, info: &ParamInfo, scales: &Scales) -> Result<Vec<f64>> {
+    let size: usize = info.shape.iter().product();
+    let numbers = |seed: usize| -> Vec<f64> {
+        (0..size)
+            .map(|i| ((i * i + 7 * seed) as f64 * 0.7).sin())
+            .collect()
+    };
+    let param = shaped(&numbers(0), &info.shape, 1, DType::F64)?;
+    let state = states(optimizer, info, 1, DType::F64)?;
+    for step in 1..=3 {
+        update_all(
+            optimizer,
+            &TensorUpdate {
+                param: &param,
+                grad: &shaped(&numbers(step), &info.shape, 1, DType::F64)?,
+                state: &state,
+                info,
+                scales,
+                factor: 1.0,
+                active: &[true],
+                step: step as u64,
+            },
+        )?;
+    }
+    to_f64(&param)
+}
+
+#[test]
+fn muon_flattens_filters_and_leaves_the_rest_to_adamw() -> Result<()> {
+    let scales = Scales {
+        fans: [18, 4],
+        lr: 0.7,
+        ..PLAIN
+    };
+    let filters = updated(&muon(), &info(&[3, 3, 2, 4], Role::Hidden), &scales)?;
+    assert_eq!(
+        filters,
+        updated(&muon(), &info(&[18, 4], Role::Hidden), &scales)?
+    );
+    let adam = Adam {
+        lr: 0.01.into(),
+        beta1: 0.8.into(),
+        beta2: 0.95.into(),
+        eps: 1e-6.into(),
+        weight_decay: 0.1.into(),
+        decoupled: true,
+    };
+    for role in [
+        Role::InputLike,
+        Role::OutputLike,
+        Role::VectorLike,
+        Role::Fixed,
+    ] {
+        let info = info(&[18, 4], role);
+        assert_eq!(
+            updated(&muon(), &info, &scales)?,
+            updated(&adam, &info, &scales)?
+        );
+        assert_eq!(muon().lr_of(&info, 0), 0.01);
+    }
+    Ok(())
+}
+
+#[test]
+fn states_that_do_not_fit_are_refused() -> Result<()> {
+    let info = info(&[3, 2], Role::Hidden);
+    let tensor = |shape: &[usize]| Tensor::zeros(shape, DType::F64, &Device::Cpu);
+    let param = tensor(&[1, 3, 2])?;
+    let message = |state: &[Tensor]| {
+        let update = TensorUpdate {
+            param: &param,
+            grad: &param,
+            state,
+            info: &info,
+            scales: &PLAIN,
+            factor: 1.0,
+            active: &[true],
+            step: 1,
+        };
+        update_all(&muon(), &update).map_err(|e| e.message)
+    };
+    let missing = message(&[]).unwrap_err();
+    assert!(missing.contains("muon needs 1 state tensors"), "{missing}");
+    let wrong = message(&[tensor(&[1, 2, 3])?]).unwrap_err();
+    assert!(wrong.contains("[1, 2, 3]"), "{wrong}");
+    Ok(())
+}
+
 fn schedule(settings: &Value) -> Option<Schedule> {
     let whole = |key: &str| settings.get(key).and_then(Value::as_u64);
     let number = |key: &str| settings.get(key).and_then(Value::as_f64);
+    let steps = whole("steps").unwrap_or(0);
+    let warmup = whole("warmup").unwrap_or(0);
+    let floor = number("minimum").unwrap_or(0.0) / number("lr")?;
+    match settings.get("kind").and_then(Value::as_str) {
+        Some("linear") => {
+            return Some(Schedule::Linear {
+                steps,
+                warmup,
+                floor,
+            });
+        }
+        Some("polynomial") => {
+            return Some(Schedule::Polynomial {
+                steps,
+                warmup,
+                floor,
+                power: number("power")?,
+            });
+        }
+        Some("wsd") => {
+            return Some(Schedule::Wsd {
+                steps,
+                warmup,
+                decay: whole("decay")?,
+                floor,
+                shape: match settings["shape"].as_str()? {
+                    "linear" => DecayShape::Linear,
+                    "cosine" => DecayShape::Cosine,
+                    _ => DecayShape::Sqrt,
+                },
+            });
+        }
+        Some("inverse_sqrt") => return Some(Schedule::InverseSqrt { warmup }),
+        _ => {}
+    }
     if let Some(every) = whole("every") {
         return Some(Schedule::Step {
             every,
@@ -140,7 +368,7 @@ fn schedule(settings: &Value) -> Option<Schedule> {
             warmup: warmup.unwrap_or(0),
             floor: number("minimum")? / number("lr")?,
         },
-        (None, Some(warmup)) => Schedule::Linear { warmup },
+        (None, Some(warmup)) => Schedule::Warmup { warmup },
         (None, None) => Schedule::Constant,
     })
 }
@@ -165,7 +393,7 @@ fn schedules_follow_pytorch() -> Result<()> {
         }
         checked.push(name.clone());
     }
-    assert!(checked.len() >= 7, "{checked:?}");
+    assert!(checked.len() >= 14, "{checked:?}");
     for (name, run) in fixture.json["scheduled"].as_object().unwrap() {
         let settings = &fixture.json["schedules"][run["schedule"].as_str().unwrap()];
         let schedule = schedule(settings).unwrap();

@@ -265,6 +265,45 @@ fn roles_and_exponents_are_explained() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn muon_has_its_own_row_for_hidden_matrices() {
+    let base = |width| model(width, Arc::new(Mup::default()));
+    let lr = |m: &Model, family| m.scales(family).iter().map(|s| s.lr).collect::<Vec<_>>();
+    let (muon, adam) = (
+        lr(&base(256), OptimizerFamily::Muon),
+        lr(&base(256), OptimizerFamily::Adam),
+    );
+    // fan-in and fan-out grow alike
+    assert_eq!((muon[2], adam[2]), (1.0, 0.25));
+    for i in [0, 1, 3, 4, 5] {
+        assert_eq!(muon[i], adam[i], "{i}");
+    }
+    let hidden = &base(256).scales(OptimizerFamily::Muon)[2];
+    assert_eq!((hidden.fans, hidden.source), ([64, 64], "2512.05620, Muon"));
+    let others = base(256).scales(OptimizerFamily::Muon)[0];
+    assert_eq!(others.source, "TP-V Table 8 (Adam)");
+    // a matrix that grows on one side more than on the other
+    let mut info = base(256).params()[2].info.clone();
+    (info.fan_out, info.base_fan_out) = (1024, 64);
+    let scaled = Mup {
+        scale_eps: true,
+        ..Mup::default()
+    };
+    let scales = scaled.scales(&info, OptimizerFamily::Muon);
+    assert_eq!(
+        (scales.lr, scales.eps, scales.weight_decay),
+        (2.0, 0.5, 0.5)
+    );
+    // an update of norm √fan_out under the multiplier 1/√fan_in
+    let field = MeanField { gamma0: 1.0 }.scales(&info, OptimizerFamily::Muon);
+    assert_eq!((field.lr, field.fans), (32.0, [1, 1]));
+    assert_eq!(
+        Sp::default().scales(&info, OptimizerFamily::Muon).fans,
+        [256, 1024]
+    );
+    assert_eq!(Sp::default().scales(&info, OptimizerFamily::Muon).lr, 1.0);
+}
+
 /// Exponent of width of each parameter's effective learning rate (multiplier² · lr) and effective
 /// initial spread under SGD.
 fn effective_exponents(rule: Arc<dyn Parametrization>) -> Vec<(f64, f64)> {

@@ -20,7 +20,7 @@ pub fn work(trainer: &Trainer) -> Result<Work> {
     let workload = Workload {
         members: model.members(),
         batch: trainer.batch_size(),
-        states: trainer.optimizer().states().len(),
+        states: trainer.optimizer().hidden_states(),
         bytes: model.dtype().size_in_bytes(),
     };
     Ok(Work {

@@ -57,6 +57,7 @@ impl Hessian {
         let work = Work {
             gradients: Gradients::Kept,
             tensors: &["gradient", DIRECTION],
+            optimizer: None,
             batches: 0,
         };
         model.check_memory("a Hessian", points, work)?;

@@ -2,7 +2,7 @@
 //!
 //! A parameter enters the network as `W = A w`, starts with spread `B` and moves at the learning rate `C`.
 //! Only `A B` and the movement of `W` matter to the function: for updates proportional to the gradient
-//! that is `A² C`, for updates of a fixed size `A C`. Rules that agree in these train alike whatever `A` is,
+//! that is `A² C`, for updates of a fixed size `A C` (Muon: times √(fan_out / fan_in)). Rules that agree in these train alike whatever `A` is,
 //! the abc symmetry (*Tensor Programs IV*, arXiv 2011.14522; *Tensor Programs V*, arXiv 2203.03466,
 //! Lemma J.1).
 
@@ -129,7 +129,7 @@ impl fmt::Display for Comparison {
 fn power(family: OptimizerFamily) -> i32 {
     match family {
         OptimizerFamily::Sgd => 2,
-        OptimizerFamily::Adam => 1,
+        OptimizerFamily::Adam | OptimizerFamily::Muon => 1,
     }
 }
 
@@ -144,13 +144,18 @@ struct Effective {
 
 impl Effective {
     fn new(s: &Scales, family: OptimizerFamily) -> Self {
+        // an orthogonalised update is sized by the matrix's shape
+        let shape = match family {
+            OptimizerFamily::Muon => (s.fans[1] as f64 / s.fans[0].max(1) as f64).sqrt(),
+            OptimizerFamily::Sgd | OptimizerFamily::Adam => 1.0,
+        };
         Self {
             multiplier: s.multiplier,
             init_std: s.multiplier * s.init.std(),
-            lr: s.multiplier.powi(power(family)) * s.lr,
+            lr: s.multiplier.powi(power(family)) * s.lr * shape,
             weight_decay: s.lr * s.weight_decay,
             eps: match family {
-                OptimizerFamily::Adam => s.eps / s.multiplier,
+                OptimizerFamily::Adam | OptimizerFamily::Muon => s.eps / s.multiplier,
                 OptimizerFamily::Sgd => 1.0,
             },
         }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Model;
 use crate::error::Result;
 use crate::nn::{ParamInfo, Role, Sizes};
+use crate::optim::Optimizer;
 use crate::parametrization::{OptimizerFamily, Scales};
 
 /// A number and how it grows: `value ∝ width^exponent` between this width and twice it.
@@ -122,6 +123,25 @@ pub(super) fn columns<const N: usize>(
         write!(f, "\n{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
     Ok(())
+}
+
+/// One row per parameter, with the learning rates that an optimizer gives the first member.
+///
+/// # Errors
+/// If the network cannot be built at twice its width.
+pub fn explain_optimizer(model: &Model, optimizer: &dyn Optimizer) -> Result<Explanation> {
+    let mut explanation = explain(model, optimizer.family(), Some(1.0))?;
+    let params = model.params().iter().map(|p| &p.info);
+    // what is tied learns as its owner does
+    let owner = |(path, _): &(String, ParamInfo)| {
+        let mut params = model.params().iter().map(|p| &p.info);
+        params.find(|info| info.path == *path)
+    };
+    let tied = model.tied().iter().filter_map(owner);
+    for (row, info) in explanation.rows.iter_mut().zip(params.chain(tied)) {
+        row.lr.value *= optimizer.lr_of(info, 0);
+    }
+    Ok(explanation)
 }
 
 /// One row per parameter, for an optimizer family and its learning rate (without, the factors of it).

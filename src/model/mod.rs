@@ -12,6 +12,6 @@ mod model;
 mod needs;
 
 pub use compare::{CompareRow, Comparison, Relation, compare};
-pub use explain::{ExplainRow, Explanation, Scaled, explain};
+pub use explain::{ExplainRow, Explanation, Scaled, explain, explain_optimizer};
 pub use model::{Model, ModelSettings, Parameter, SharedModel};
 pub(crate) use needs::Work;

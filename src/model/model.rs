@@ -45,6 +45,16 @@ impl Parameter {
     pub(crate) fn zeros(&self, what: &str) -> Result<Tensor> {
         memory::zeros_like(&format!("{} ({what})", self.info.path), &self.value)
     }
+
+    /// Zeros for all members, each of this shape.
+    ///
+    /// # Errors
+    /// If memory for them cannot be had.
+    pub(crate) fn room(&self, what: &str, shape: &[usize]) -> Result<Tensor> {
+        let name = format!("{} ({what})", self.info.path);
+        let shape = [&self.value.dims()[..1], shape].concat();
+        memory::zeros(&name, &shape, self.value.dtype(), self.value.device())
+    }
 }
 
 /// How a model is made.

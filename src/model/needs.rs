@@ -6,6 +6,7 @@ use super::model::{Model, ModelSettings, Parameter};
 use crate::error::Result;
 use crate::memory::{self, Need};
 use crate::nn::{Gradients, ParamInfo, Plan};
+use crate::optim::Optimizer;
 
 /// Passes whose memory is estimated.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +15,8 @@ pub(crate) struct Work<'a> {
     pub gradients: Gradients,
     /// What there is of each parameter's shape besides its value.
     pub tensors: &'a [&'a str],
+    /// What an optimizer keeps; `None` without one.
+    pub optimizer: Option<&'a dyn Optimizer>,
     /// Batches of inputs that are still to be made.
     pub batches: usize,
 }
@@ -57,6 +60,21 @@ impl Model {
                 shape: shape.clone(),
                 number,
             }));
+            let states = work.optimizer.map(|o| o.states(&param.info));
+            needs.extend(states.into_iter().flatten().map(|state| Need {
+                name: format!("{} ({})", param.info.path, state.name),
+                shape: [&[members], state.shape.as_slice()].concat(),
+                number,
+            }));
+        }
+        let scratch = |p: &Parameter| work.optimizer.map_or(0, |o| o.scratch(&p.info));
+        let scratch = self.params.iter().map(scratch).max().unwrap_or(0);
+        if scratch > 0 {
+            needs.push(Need {
+                name: "matrices of the optimizer".into(),
+                shape: vec![running, scratch],
+                number,
+            });
         }
         Ok(needs)
     }

@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Optimizer, PerMember, Rule, Update};
+use super::{Optimizer, PerMember, Rule, State, Update};
 use crate::error::Result;
+use crate::nn::ParamInfo;
 use crate::parametrization::OptimizerFamily;
 use crate::tensor::elem::Elem;
 use crate::tensor::update;
@@ -45,8 +46,14 @@ impl Optimizer for Adam {
         true
     }
 
-    fn states(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq"]
+    fn states(&self, param: &ParamInfo) -> Vec<State> {
+        ["exp_avg", "exp_avg_sq"]
+            .map(|s| State::like(s, param))
+            .to_vec()
+    }
+
+    fn hidden_states(&self) -> usize {
+        2
     }
 
     fn check(&self, members: usize) -> Result<()> {

@@ -1,9 +1,12 @@
 //! Optimizers over members, and learning-rate schedules.
 
 mod adam;
+mod lion;
+mod muon;
 mod per_member;
 mod schedule;
 mod sgd;
+mod state;
 
 use std::fmt::Debug;
 
@@ -11,12 +14,15 @@ use candle_core::Tensor;
 use serde_json::Value;
 
 pub use adam::Adam;
+pub use lion::Lion;
+pub use muon::{Adjust, Muon};
 pub use per_member::PerMember;
-pub use schedule::Schedule;
+pub use schedule::{DecayShape, Schedule};
 pub use sgd::Sgd;
+pub use state::State;
 
 use crate::error::{Error, Result};
-use crate::nn::{Buffer, LayerElem, Parts};
+use crate::nn::{Buffer, LayerElem, ParamInfo, Parts};
 use crate::parametrization::{OptimizerFamily, Scales};
 use crate::tensor::elem::dispatch;
 
@@ -27,10 +33,11 @@ pub struct Update<'a, T> {
     pub param: &'a mut [T],
     /// Its gradient.
     pub grad: &'a [T],
-    /// Its state, one slice of the same size for each of [`Optimizer::states`].
+    /// Its state, one slice for each of [`Optimizer::states`]; of an
+    /// [elementwise](Optimizer::elementwise) optimizer, of the same size as `param`.
     pub state: Parts<'a, T>,
-    /// The whole parameter's shape, without the member axis.
-    pub shape: &'a [usize],
+    /// What is known of the whole parameter.
+    pub info: &'a ParamInfo,
     /// Its scales.
     pub scales: &'a Scales,
     /// The schedule's factor of the learning rate.
@@ -76,8 +83,10 @@ pub struct TensorUpdate<'a> {
     pub param: &'a Tensor,
     /// Its gradient, of the same shape.
     pub grad: &'a Tensor,
-    /// Its state, one tensor of the same shape for each of [`Optimizer::states`].
+    /// Its state, one tensor for each of [`Optimizer::states`], with the member axis in front.
     pub state: &'a [Tensor],
+    /// What is known of it.
+    pub info: &'a ParamInfo,
     /// Its scales.
     pub scales: &'a Scales,
     /// The schedule's factor of the learning rate.
@@ -93,8 +102,22 @@ pub struct TensorUpdate<'a> {
 /// # Errors
 /// If the shapes differ, or a tensor is not a contiguous f32 or f64 tensor.
 pub fn update(optimizer: &dyn Optimizer, u: &TensorUpdate<'_>) -> Result<()> {
-    let others = u.state.iter().chain([u.grad]);
-    if let Some(bad) = others.into_iter().find(|t| t.dims() != u.param.dims()) {
+    let members = u.param.dims().first().copied().unwrap_or(0);
+    let fits = |t: &Tensor, shape: &[usize]| t.dims() == [&[members], shape].concat();
+    let states = optimizer.states(u.info);
+    let shapes = states.iter().map(|s| s.shape.as_slice());
+    let expected = [u.info.shape.as_slice(); 2].into_iter().chain(shapes);
+    let given = || [u.param, u.grad].into_iter().chain(u.state);
+    if given().count() != states.len() + 2 {
+        return Err(Error::shape(format!(
+            "update: {} needs {} state tensors for {}, found {}",
+            optimizer.name(),
+            states.len(),
+            u.info.path,
+            u.state.len()
+        )));
+    }
+    if let Some((bad, _)) = given().zip(expected).find(|(t, shape)| !fits(t, shape)) {
         return Err(Error::shape(format!(
             "update: parameter {:?} does not fit gradient or state {:?}",
             u.param.dims(),
@@ -104,7 +127,7 @@ pub fn update(optimizer: &dyn Optimizer, u: &TensorUpdate<'_>) -> Result<()> {
     dispatch!(u.param, T => {
         let (param, grad) = (Buffer::<T>::new(u.param)?, Buffer::<T>::new(u.grad)?);
         let state = u.state.iter().map(Buffer::new).collect::<Result<Vec<_>>>()?;
-        for member in (0..u.param.dims()[0]).filter(|&m| u.active.get(m) == Some(&true)) {
+        for member in (0..members).filter(|&m| u.active.get(m) == Some(&true)) {
             // SAFETY: one member after the other, and four different tensors
             let (param, grad, state) = unsafe {
                 (param.of_mut(member), grad.of(member), Parts::new(&state, member))
@@ -113,7 +136,7 @@ pub fn update(optimizer: &dyn Optimizer, u: &TensorUpdate<'_>) -> Result<()> {
                 param,
                 grad,
                 state,
-                shape: &u.param.dims()[1..],
+                info: u.info,
                 scales: u.scales,
                 factor: u.factor,
                 member,
@@ -135,12 +158,33 @@ pub trait Optimizer: Debug + Send + Sync + Rule<f32> + Rule<f64> {
     /// Learning rate before schedule and parametrization.
     fn lr(&self) -> &PerMember;
 
+    /// The same for one parameter, where the optimizer itself tells parameters apart.
+    fn lr_of(&self, _param: &ParamInfo, member: usize) -> f64 {
+        self.lr().of(member)
+    }
+
     /// Whether an entry's update depends on its own gradient and state alone, so that a parameter may be
     /// updated in parts.
     fn elementwise(&self) -> bool;
 
-    /// Names of the state tensors that each parameter has, for instance `momentum`.
-    fn states(&self) -> &'static [&'static str];
+    /// The state tensors of a parameter.
+    fn states(&self, param: &ParamInfo) -> Vec<State>;
+
+    /// How many tensors of its own size a hidden matrix has for state: what a step moves at least.
+    fn hidden_states(&self) -> usize;
+
+    /// Numbers that the update of one member's part of a parameter needs room for while it runs.
+    fn scratch(&self, _param: &ParamInfo) -> usize {
+        0
+    }
+
+    /// Checks that the optimizer suits a network's parameters.
+    ///
+    /// # Errors
+    /// If it has nothing to do what it is for.
+    fn check_params(&self, _params: &[&ParamInfo]) -> Result<()> {
+        Ok(())
+    }
 
     /// Checks that every per-member scalar has one value or one for each of `members`.
     ///

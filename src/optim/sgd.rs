@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Optimizer, PerMember, Rule, Update};
+use super::{Optimizer, PerMember, Rule, State, Update};
 use crate::error::Result;
+use crate::nn::ParamInfo;
 use crate::parametrization::OptimizerFamily;
 use crate::tensor::elem::Elem;
 use crate::tensor::update;
@@ -40,12 +41,13 @@ impl Optimizer for Sgd {
         true
     }
 
-    fn states(&self) -> &'static [&'static str] {
-        if self.momentum.values().iter().all(|&m| m == 0.0) {
-            &[]
-        } else {
-            &["momentum"]
-        }
+    fn states(&self, param: &ParamInfo) -> Vec<State> {
+        let names = ["momentum"].into_iter().take(self.hidden_states());
+        names.map(|s| State::like(s, param)).collect()
+    }
+
+    fn hidden_states(&self) -> usize {
+        usize::from(self.momentum.values().iter().any(|&m| m != 0.0))
     }
 
     fn check(&self, members: usize) -> Result<()> {

@@ -81,6 +81,8 @@ impl Parametrization for Abc {
             lr: m.powf(-row.c),
             weight_decay: 1.0,
             eps: 1.0,
+            // the exponent c says how the update grows
+            fans: [param.base_fan_in, param.base_fan_out],
             source,
         }
     }

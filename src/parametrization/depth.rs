@@ -85,7 +85,7 @@ impl Parametrization for DepthMup {
             let ratio = self.ratio(param.blocks);
             let exponent = match optimizer {
                 OptimizerFamily::Sgd => 2.0 * self.alpha - 1.0,
-                OptimizerFamily::Adam => self.alpha - 1.0,
+                OptimizerFamily::Adam | OptimizerFamily::Muon => self.alpha - 1.0,
             };
             let factor = ratio.powf(exponent);
             scales.lr *= factor;

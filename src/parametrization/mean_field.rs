@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Init, OptimizerFamily, Parametrization, Scales};
-use crate::nn::{ParamInfo, ParamKind};
+use crate::nn::{ParamInfo, ParamKind, Role};
 
 /// Mean-field parametrization: every weight N(0, 1), hidden forward multiplier 1/√fan_in, readout
 /// multiplier 1/(γ₀ N), SGD learning rate γ₀² N for every parameter (N the width). γ₀ → 0 is lazy,
@@ -43,15 +43,20 @@ impl Parametrization for MeanField {
         };
         let lr = match optimizer {
             OptimizerFamily::Sgd => gamma * gamma * n,
-            OptimizerFamily::Adam => {
+            OptimizerFamily::Adam | OptimizerFamily::Muon => {
                 // outputs move by lr/γ₀ when lazy; when rich all layers share the growth
                 let richness = if gamma <= 1.0 {
                     gamma
                 } else {
                     gamma.powf(1.0 / param.depth.max(1) as f64)
                 };
+                let hidden = param.role == Role::Hidden;
                 let width = match param.kind {
-                    ParamKind::Weight if param.role == crate::nn::Role::Hidden => n.sqrt().recip(),
+                    // an update of spectral norm 1, under the multiplier 1/√fan_in
+                    ParamKind::Weight if hidden && optimizer == OptimizerFamily::Muon => {
+                        (param.fan_out as f64).sqrt()
+                    }
+                    ParamKind::Weight if hidden => n.sqrt().recip(),
                     ParamKind::Bias if param.readout => n.sqrt(),
                     _ => 1.0,
                 };
@@ -64,9 +69,12 @@ impl Parametrization for MeanField {
             lr,
             weight_decay: 1.0,
             eps: 1.0,
+            fans: [1, 1],
             source: match optimizer {
                 OptimizerFamily::Sgd => "2410.04642",
                 OptimizerFamily::Adam => "2410.04642, TP-V",
+                OptimizerFamily::Muon if param.role == Role::Hidden => "2410.04642, 2512.05620",
+                OptimizerFamily::Muon => "2410.04642, TP-V (Adam)",
             },
         }
     }

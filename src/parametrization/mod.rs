@@ -23,7 +23,7 @@ pub use mup::{Mup, WeightDecayRule};
 pub use ntp::Ntp;
 pub use sp::Sp;
 
-use crate::nn::{ParamInfo, ParamKind};
+use crate::nn::ParamInfo;
 
 /// Families of optimizers that the tables distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -31,17 +31,28 @@ use crate::nn::{ParamInfo, ParamKind};
 pub enum OptimizerFamily {
     /// Updates proportional to the gradient: SGD with and without momentum.
     Sgd,
-    /// Updates of a size that does not depend on the gradient's: Adam, AdamW.
+    /// Updates of a size that does not depend on the gradient's, entry by entry: Adam, AdamW, Lion.
     Adam,
+    /// Orthogonalised updates of hidden matrices, and Adam for everything else: Muon.
+    Muon,
 }
 
 impl OptimizerFamily {
+    /// Every family.
+    pub const ALL: [Self; 3] = [Self::Sgd, Self::Adam, Self::Muon];
+
     /// The name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sgd => "sgd",
             Self::Adam => "adam",
+            Self::Muon => "muon",
         }
+    }
+
+    /// The family with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|f| f.name() == name)
     }
 }
 
@@ -87,21 +98,25 @@ pub struct Scales {
     pub lr: f64,
     /// Factor of the weight decay.
     pub weight_decay: f64,
-    /// Factor of Adam's epsilon.
+    /// Factor of the optimizer's epsilon.
     pub eps: f64,
+    /// Fan-in and fan-out by which an optimizer that looks at a matrix's shape sizes its update: those
+    /// of this width, or fixed ones where `lr` covers all of the growth.
+    pub fans: [usize; 2],
     /// The row of the table that this follows.
     pub source: &'static str,
 }
 
 impl Scales {
     /// What every rule says about a parameter that is not trained.
-    fn not_trained(kind: ParamKind) -> Self {
+    fn not_trained(param: &ParamInfo) -> Self {
         Self {
-            init: Init::Constant(kind.start()),
+            init: Init::Constant(param.kind.start()),
             multiplier: 1.0,
             lr: 0.0,
             weight_decay: 0.0,
             eps: 0.0,
+            fans: [param.fan_in, param.fan_out],
             source: "not trained",
         }
     }
@@ -129,7 +144,7 @@ pub trait Parametrization: Debug + Send + Sync {
         if param.kind.is_trained() {
             self.trained_scales(param, optimizer)
         } else {
-            Scales::not_trained(param.kind)
+            Scales::not_trained(param)
         }
     }
 

@@ -34,7 +34,8 @@ pub struct Mup {
     /// How weight decay scales.
     pub weight_decay: WeightDecayRule,
     /// Whether Adam's epsilon follows the gradients' size (divided by the fan-in multiplier for
-    /// hidden weights, by the fan-out multiplier for vector-like ones); microsoft/mup leaves it.
+    /// hidden weights, by the fan-out multiplier for vector-like ones), and Muon's that of their norm;
+    /// microsoft/mup leaves it.
     pub scale_eps: bool,
 }
 
@@ -89,12 +90,19 @@ impl Parametrization for Mup {
             (OptimizerFamily::Sgd, Role::OutputLike) => m_in,
             (OptimizerFamily::Sgd, Role::Hidden) => m_out / m_in,
             (OptimizerFamily::Adam, Role::Hidden) => 1.0 / m_in,
-            (OptimizerFamily::Adam, _) => 1.0,
+            (OptimizerFamily::Muon, Role::Hidden) => (m_out / m_in).sqrt(),
+            (
+                OptimizerFamily::Adam | OptimizerFamily::Muon,
+                Role::InputLike | Role::VectorLike | Role::OutputLike,
+            ) => 1.0,
         };
-        let eps = match (self.scale_eps, param.role) {
-            (true, Role::Hidden | Role::OutputLike) => 1.0 / m_in,
-            (true, Role::InputLike | Role::VectorLike) => 1.0 / m_out,
-            _ => 1.0,
+        let eps = match (optimizer, param.role) {
+            _ if !self.scale_eps => 1.0,
+            (_, Role::Fixed) => 1.0,
+            // of a norm of the gradient
+            (OptimizerFamily::Muon, Role::Hidden) => (m_in / m_out).sqrt(),
+            (_, Role::Hidden | Role::OutputLike) => 1.0 / m_in,
+            (_, Role::InputLike | Role::VectorLike) => 1.0 / m_out,
         };
         Scales {
             init: self.init(param),
@@ -105,9 +113,13 @@ impl Parametrization for Mup {
                 WeightDecayRule::Coupled => 1.0,
             },
             eps,
-            source: match param.role {
-                Role::Fixed => "nothing grows",
-                _ => "TP-V Table 8",
+            // `lr` covers the growth
+            fans: [param.base_fan_in, param.base_fan_out],
+            source: match (optimizer, param.role) {
+                (_, Role::Fixed) => "nothing grows",
+                (OptimizerFamily::Muon, Role::Hidden) => "2512.05620, Muon",
+                (OptimizerFamily::Muon, _) => "TP-V Table 8 (Adam)",
+                (OptimizerFamily::Sgd | OptimizerFamily::Adam, _) => "TP-V Table 8",
             },
         }
     }

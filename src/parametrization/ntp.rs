@@ -50,6 +50,7 @@ impl Parametrization for Ntp {
             lr: 1.0,
             weight_decay: 1.0,
             eps: 1.0,
+            fans: [param.fan_in, param.fan_out],
             source: "2011.14522, NTP",
         }
     }

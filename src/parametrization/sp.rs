@@ -38,6 +38,7 @@ impl Parametrization for Sp {
             lr: 1.0,
             weight_decay: 1.0,
             eps: 1.0,
+            fans: [param.fan_in, param.fan_out],
             source: match self.init {
                 Initializer::Pytorch => "PyTorch defaults",
                 Initializer::LecunNormal => "2011.14522, SP",

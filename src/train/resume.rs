@@ -36,8 +36,8 @@ impl Trainer {
         for (param, states) in model.params().iter().zip(&self.states) {
             let path = &param.info.path;
             values.push((format!("param.{path}"), &param.value));
-            for (name, state) in self.optimizer.states().iter().zip(states) {
-                values.push((format!("{name}.{path}"), state));
+            for (kept, state) in self.optimizer.states(&param.info).iter().zip(states) {
+                values.push((format!("{}.{path}", kept.name), state));
             }
         }
         f(values)

@@ -73,18 +73,21 @@ impl<T: Optimized> MemberWork<T> for StepWork<'_, T> {
         }
         self.receive(i, gradient);
         let part = start..start + gradient.len();
+        let whole = gradient.len() == self.values[i].tensor().elem_count() / s.active.len();
         // SAFETY: the passes over this member no longer need these entries, and nobody else updates them
         let (param, state) = unsafe {
             (
                 &mut self.values[i].of_mut(member)[part.clone()],
-                Parts::new(&self.states[i], member).narrow(part),
+                Parts::new(&self.states[i], member),
             )
         };
+        // the state of a whole parameter may be of another shape
+        let state = if whole { state } else { state.narrow(part) };
         T::rule(s.optimizer).update(Update {
             param,
             grad: gradient,
             state,
-            shape: &s.params[i].info.shape,
+            info: &s.params[i].info,
             scales: &s.scales[i],
             factor: s.factor,
             member,

@@ -100,9 +100,13 @@ impl Trainer {
             ))
             .with_help("flatten() makes one output per example; a transformer needs a stream of tokens"));
         }
+        let trained = guard.params().iter().map(|p| &p.info);
+        let trained: Vec<_> = trained.filter(|p| p.kind.is_trained()).collect();
+        optimizer.check_params(&trained)?;
         let work = Work {
             gradients: Gradients::Passing,
-            tensors: &[&["gradient"], optimizer.states()].concat(),
+            tensors: &["gradient"],
+            optimizer: Some(&*optimizer),
             // one is trained on while the next is made
             batches: 2,
         };
@@ -110,9 +114,12 @@ impl Trainer {
         let plan = guard.plan(settings.batch, Gradients::Passing)?;
         let grads = guard.like_params("gradient")?;
         let states = guard.params().iter().map(|p| {
-            let trained = p.info.kind.is_trained();
-            let states = optimizer.states().iter().filter(|_| trained);
-            states.map(|state| p.zeros(state)).collect()
+            if p.info.kind.is_trained() {
+                let states = optimizer.states(&p.info).into_iter();
+                states.map(|s| p.room(s.name, &s.shape)).collect()
+            } else {
+                Ok(Vec::new())
+            }
         });
         let states = states.collect::<Result<Vec<_>>>()?;
         let record = Record::new(json!({

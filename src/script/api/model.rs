@@ -13,7 +13,7 @@ use super::optim::OptimizerValue;
 use super::parametrization::Rule;
 use super::tensor::TensorValue;
 use crate::error::Error;
-use crate::model::{Explanation, Model, ModelSettings, SharedModel, explain};
+use crate::model::{Explanation, Model, ModelSettings, SharedModel, explain, explain_optimizer};
 use crate::nn::Network;
 use crate::parametrization::OptimizerFamily;
 use crate::script::{OrRaise, RhaiResultOf, StoredFn, raise};
@@ -148,7 +148,8 @@ mod functions {
     /// What the parametrization does to each parameter: path, shape, role, initial standard
     /// deviation, forward multiplier, learning rate and weight-decay factors, each with its exponent
     /// of width, and the row of the table that it follows (`not trained` for running estimates). With
-    /// an optimizer the learning rate itself; without one, the factors for SGD (`"adam"` for Adam's).
+    /// an optimizer the learning rate itself; without one, the factors for SGD (`"adam"` for Adam's,
+    /// `"muon"` for Muon's).
     ///
     /// ```rhai
     /// let m = init(mlp(#{ width: 128, inputs: 20 }), mup(#{ base_width: 64 }));
@@ -160,8 +161,7 @@ mod functions {
         model: &mut ModelValue,
         optimizer: OptimizerValue,
     ) -> RhaiResultOf<Explanation> {
-        let (family, lr) = (optimizer.0.family(), optimizer.0.lr().of(0));
-        explain(&model.read(), family, Some(lr)).or_raise(&ctx)
+        explain_optimizer(&model.read(), &*optimizer.0).or_raise(&ctx)
     }
     #[rhai_fn(name = "explain", return_raw, pure)]
     pub fn explain_family(
@@ -169,17 +169,13 @@ mod functions {
         model: &mut ModelValue,
         family: &str,
     ) -> RhaiResultOf<Explanation> {
-        let family = match family {
-            "sgd" => OptimizerFamily::Sgd,
-            "adam" => OptimizerFamily::Adam,
-            other => {
-                return Err(raise(
-                    &ctx,
-                    Error::setting(format!(
-                        "explain: expected \"sgd\", \"adam\" or an optimizer, found \"{other}\""
-                    )),
-                ));
-            }
+        let Some(family) = OptimizerFamily::from_name(family) else {
+            return Err(raise(
+                &ctx,
+                Error::setting(format!(
+                    "explain: expected \"sgd\", \"adam\", \"muon\" or an optimizer, found \"{family}\""
+                )),
+            ));
         };
         explain(&model.read(), family, None).or_raise(&ctx)
     }

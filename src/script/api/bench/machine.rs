@@ -77,7 +77,7 @@ pub mod functions {
         let workload = Workload {
             members: o.members,
             batch: o.batch,
-            states: o.optimizer.map_or(0, |o| o.0.states().len()),
+            states: o.optimizer.map_or(0, |o| o.0.hidden_states()),
             bytes: 4,
         };
         let entries: [(&str, Dynamic); 4] = [
