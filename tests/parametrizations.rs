@@ -566,8 +566,8 @@ fn rules_are_compared_up_to_the_abc_symmetry() {
         }
     }
     let adam = OptimizerFamily::Adam;
-    let three = form(row(0.0, 0.0, 0.0), row(0.0, 0.5, 1.0), row(0.0, 1.0, 1.0));
-    let found = at(three, adam);
+    let for_adam = form(row(0.0, 0.0, 0.0), row(0.0, 0.5, 1.0), row(0.0, 1.0, 1.0));
+    let found = at(for_adam, adam);
     let readout = found
         .rows
         .iter()
