@@ -92,10 +92,17 @@ pub(super) fn lookup(shell: &Shell, name: &str) -> Result<String, String> {
             .functions()
             .iter()
             .chain(catalog.table().functions());
-        let mut entries = entries.filter(|f| f.name == method && f.receivers.contains(&ty));
-        return match entries.next() {
-            Some(f) => Ok(f.page()),
-            None => Err(format!("`:doc {ty}` lists what {ty} has")),
+        let entries = entries.filter(|f| f.name == method && f.receivers.contains(&ty));
+        // studies of several library modules have methods of the same names
+        let mut pages: Vec<String> = Vec::new();
+        for page in entries.map(FunctionDoc::page) {
+            if !pages.contains(&page) {
+                pages.push(page);
+            }
+        }
+        return match pages.is_empty() {
+            false => Ok(pages.join("\n")),
+            true => Err(format!("`:doc {ty}` lists what {ty} has")),
         };
     }
     if host.scope().get(name).is_some() {

@@ -148,13 +148,17 @@ impl<'a> Known<'a> {
             .map(FunctionDoc::path)
     }
 
-    /// Methods and properties of a type.
+    /// Methods and properties of a type, in order and each once: studies of several library modules
+    /// have methods of the same names.
     pub fn members(&self, receiver: &str, kind: Kind) -> Vec<&str> {
-        self.docs
+        let of_type = self
+            .docs
             .functions()
             .iter()
-            .filter(|f| f.kind == kind && f.receivers.iter().any(|r| r == receiver))
-            .map(|f| f.name.as_str())
+            .filter(|f| f.kind == kind && f.receivers.iter().any(|r| r == receiver));
+        let names: BTreeSet<&str> = of_type.map(|f| f.name.as_str()).collect();
+        names
+            .into_iter()
             .filter(|name| !matches!(*name, "to_string" | "to_debug"))
             .collect()
     }
