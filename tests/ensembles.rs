@@ -8,7 +8,7 @@ use widthwise::error::Result;
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::layers::{Activation, Flatten, LayerNorm, Linear};
 use widthwise::nn::{Mlp, Network, Node, mlp};
-use widthwise::optim::{Adam, Optimizer, PerMember, Sgd};
+use widthwise::optim::{Adam, Adjust, Lion, Muon, Optimizer, PerMember, Sgd};
 use widthwise::parametrization::{MeanField, Mup, Parametrization, Sp};
 use widthwise::tensor::elem::to_f64;
 use widthwise::train::{Clip, Hooks, NoHooks, Probe, RunEnd, Trainer, TrainerSettings, When};
@@ -30,6 +30,31 @@ fn adam(lr: PerMember) -> Arc<dyn Optimizer> {
         eps: 1e-8.into(),
         weight_decay: 0.01.into(),
         decoupled: true,
+    })
+}
+
+fn lion(lr: PerMember) -> Arc<dyn Optimizer> {
+    Arc::new(Lion {
+        lr,
+        beta1: 0.9.into(),
+        beta2: 0.99.into(),
+        weight_decay: 0.01.into(),
+    })
+}
+
+fn muon(lr: PerMember) -> Arc<dyn Optimizer> {
+    Arc::new(Muon {
+        lr,
+        momentum: 0.95.into(),
+        nesterov: true,
+        ns_steps: 5,
+        eps: 1e-7.into(),
+        adjust: Adjust::Original,
+        weight_decay: 0.1.into(),
+        adam_factor: 0.5.into(),
+        beta1: 0.9.into(),
+        beta2: 0.999.into(),
+        adam_eps: 1e-8.into(),
     })
 }
 
@@ -141,7 +166,7 @@ fn a_member_alone_has_the_bits_it_has_in_an_ensemble() -> Result<()> {
         residual,
     ];
     for network in networks {
-        for optimizer in [sgd as MakeOptimizer, adam] {
+        for optimizer in [sgd as MakeOptimizer, adam, lion, muon] {
             // without clipping, weights are updated while their gradients are made; from some width on the
             // shared input is packed for all members
             let limit = Clip::Norm(1.0);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use widthwise::error::Result;
 use widthwise::nn::{ParamInfo, ParamKind, Role};
 use widthwise::optim::{
-    Adam, Adjust, Lion, Muon, Optimizer, PerMember, Schedule, Sgd, TensorUpdate,
+    Adam, Adjust, DecayShape, Lion, Muon, Optimizer, PerMember, Schedule, Sgd, TensorUpdate,
     update as update_all,
 };
 use widthwise::parametrization::{Init, Scales};
@@ -312,6 +312,41 @@ fn states_that_do_not_fit_are_refused() -> Result<()> {
 fn schedule(settings: &Value) -> Option<Schedule> {
     let whole = |key: &str| settings.get(key).and_then(Value::as_u64);
     let number = |key: &str| settings.get(key).and_then(Value::as_f64);
+    let steps = whole("steps").unwrap_or(0);
+    let warmup = whole("warmup").unwrap_or(0);
+    let floor = number("minimum").unwrap_or(0.0) / number("lr")?;
+    match settings.get("kind").and_then(Value::as_str) {
+        Some("linear") => {
+            return Some(Schedule::Linear {
+                steps,
+                warmup,
+                floor,
+            });
+        }
+        Some("polynomial") => {
+            return Some(Schedule::Polynomial {
+                steps,
+                warmup,
+                floor,
+                power: number("power")?,
+            });
+        }
+        Some("wsd") => {
+            return Some(Schedule::Wsd {
+                steps,
+                warmup,
+                decay: whole("decay")?,
+                floor,
+                shape: match settings["shape"].as_str()? {
+                    "linear" => DecayShape::Linear,
+                    "cosine" => DecayShape::Cosine,
+                    _ => DecayShape::Sqrt,
+                },
+            });
+        }
+        Some("inverse_sqrt") => return Some(Schedule::InverseSqrt { warmup }),
+        _ => {}
+    }
     if let Some(every) = whole("every") {
         return Some(Schedule::Step {
             every,
@@ -331,7 +366,7 @@ fn schedule(settings: &Value) -> Option<Schedule> {
             warmup: warmup.unwrap_or(0),
             floor: number("minimum")? / number("lr")?,
         },
-        (None, Some(warmup)) => Schedule::Linear { warmup },
+        (None, Some(warmup)) => Schedule::Warmup { warmup },
         (None, None) => Schedule::Constant,
     })
 }
@@ -356,7 +391,7 @@ fn schedules_follow_pytorch() -> Result<()> {
         }
         checked.push(name.clone());
     }
-    assert!(checked.len() >= 7, "{checked:?}");
+    assert!(checked.len() >= 14, "{checked:?}");
     for (name, run) in fixture.json["scheduled"].as_object().unwrap() {
         let settings = &fixture.json["schedules"][run["schedule"].as_str().unwrap()];
         let schedule = schedule(settings).unwrap();

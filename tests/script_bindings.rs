@@ -49,6 +49,52 @@ fn fails(cases: &[(&str, &[&str])]) {
 }
 
 #[test]
+fn mistakes_with_optimizers_and_schedules_name_the_setting() {
+    let shallow = "let m = init(mlp(#{ width: 32, depth: 2 }), mup()); \
+                   trainer(m, muon(), data::synthetic_images())";
+    let members = "let m = init(mlp(#{ width: 32 }), mup(), #{ members: 2 }); \
+                   trainer(m, muon(#{ adam_factor: [1, 2, 3] }), data::synthetic_images())";
+    fails(&[
+        (shallow, &["muon needs a hidden matrix", "adamw"]),
+        (members, &["adam_factor has 3 values", "2 members"]),
+        (
+            "muon(#{ adjust: \"spectrl\" })",
+            &["adjust", "`spectral`"],
+        ),
+        ("muon(#{ ns_steps: 0 })", &["ns_steps", "1"]),
+        ("muon(#{ beta: 0.9 })", &["beta", "beta1"]),
+        ("lion(#{ beta2: 1.0 })", &["beta2", "1"]),
+        ("lion(#{ eps: 0.1 })", &["eps", "lr"]),
+        (
+            "init(mlp(#{ width: 32 }), mup()).explain(\"lion\")",
+            &["\"muon\"", "found \"lion\""],
+        ),
+        (
+            "schedule::wsd(#{ steps: 10, warmup: 6, decay: 5 })",
+            &["schedule::wsd", "warmup (6)", "decay (5)", "steps (10)"],
+        ),
+        ("schedule::wsd(#{ steps: 10 })", &["decay"]),
+        (
+            "schedule::wsd(#{ steps: 10, decay: 5, shape: \"root\" })",
+            &["shape", "linear, cosine, sqrt"],
+        ),
+        (
+            "schedule::linear(#{ steps: 10, warmup: 10 })",
+            &["schedule::linear", "warmup (10)", "less than steps (10)"],
+        ),
+        (
+            "schedule::linear(#{ steps: 10, floor: 1.5 })",
+            &["floor", "1.5"],
+        ),
+        (
+            "schedule::polynomial(#{ steps: 10, power: 0.0 })",
+            &["power"],
+        ),
+        ("schedule::inverse_sqrt(#{ warmup: 0 })", &["warmup", "0"]),
+    ]);
+}
+
+#[test]
 fn mistakes_with_tensors_name_the_operation_and_the_shapes() {
     fails(&[
         (

@@ -17,7 +17,7 @@ use widthwise::nn::layers::Activation;
 use widthwise::nn::{
     ImageNorm, Mlp, Network, Positions, Resnet18, Transformer, mlp, resnet18, transformer,
 };
-use widthwise::optim::{Adam, Optimizer, Sgd};
+use widthwise::optim::{Adam, Adjust, Muon, Optimizer, Sgd};
 use widthwise::parametrization::Mup;
 use widthwise::train::{Clip, NoHooks, Probe, Trainer, TrainerSettings, When};
 
@@ -99,6 +99,15 @@ fn cases() -> Vec<Case> {
             optimizer: sgd(),
             clip: Clip::Norm(1.0),
         },
+        Case {
+            name: "mlps with muon",
+            network: perceptron(),
+            members: 3,
+            stream: teacher(),
+            batch: 250,
+            optimizer: muon(),
+            clip: Clip::None,
+        },
         // without clipping, weights are updated while their gradients are made
         Case {
             name: "ensemble of mlps without clipping",
@@ -170,6 +179,22 @@ fn adam() -> Arc<dyn Optimizer> {
         eps: 1e-8.into(),
         weight_decay: 0.01.into(),
         decoupled: true,
+    })
+}
+
+fn muon() -> Arc<dyn Optimizer> {
+    Arc::new(Muon {
+        lr: 0.02.into(),
+        momentum: 0.95.into(),
+        nesterov: true,
+        ns_steps: 5,
+        eps: 1e-7.into(),
+        adjust: Adjust::Spectral,
+        weight_decay: 0.1.into(),
+        adam_factor: 0.1.into(),
+        beta1: 0.9.into(),
+        beta2: 0.99.into(),
+        adam_eps: 1e-8.into(),
     })
 }
 

@@ -17,7 +17,7 @@ pub use adam::Adam;
 pub use lion::Lion;
 pub use muon::{Adjust, Muon};
 pub use per_member::PerMember;
-pub use schedule::Schedule;
+pub use schedule::{DecayShape, Schedule};
 pub use sgd::Sgd;
 pub use state::State;
 

@@ -46,7 +46,16 @@ MATRIX_CASES = {
 }
 
 # The learning rate that each schedule gives, as a function of (optimizer, steps).
-WARMUP = 20
+WARMUP, DECAY = 20, 30
+
+
+def stable(optimizer, steps, decay):
+    """Warm-up, a constant, and `decay` over the last steps."""
+    warmup = schedulers.LinearLR(optimizer, 1 / WARMUP, 1.0, WARMUP - 1)
+    constant = schedulers.ConstantLR(optimizer, factor=1.0)
+    return schedulers.SequentialLR(optimizer, [warmup, constant, decay], [WARMUP, steps - DECAY])
+
+
 SCHEDULES = {
     "constant": lambda o, steps: schedulers.ConstantLR(o, factor=1.0),
     "linear_warmup": lambda o, steps: schedulers.LinearLR(o, 1 / WARMUP, 1.0, WARMUP - 1),
@@ -58,6 +67,17 @@ SCHEDULES = {
         [schedulers.LinearLR(o, 1 / WARMUP, 1.0, WARMUP - 1), schedulers.CosineAnnealingLR(o, steps - WARMUP)],
         [WARMUP],
     ),
+    "linear": lambda o, steps: schedulers.LinearLR(o, 1.0, 0.2, steps),
+    "linear_warmup_linear": lambda o, steps: schedulers.SequentialLR(
+        o,
+        [schedulers.LinearLR(o, 1 / WARMUP, 1.0, WARMUP - 1), schedulers.LinearLR(o, 1.0, 0.1, steps - WARMUP)],
+        [WARMUP],
+    ),
+    "polynomial": lambda o, steps: schedulers.PolynomialLR(o, steps, power=2.0),
+    "wsd": lambda o, steps: stable(o, steps, schedulers.LinearLR(o, 1.0, 0.1, DECAY)),
+    "wsd_cosine": lambda o, steps: stable(o, steps, schedulers.CosineAnnealingLR(o, DECAY, eta_min=0.01)),
+    "wsd_sqrt": lambda o, steps: stable(o, steps, schedulers.LambdaLR(o, lambda t: 0.1 + 0.9 * (1 - min(1, t / DECAY) ** 0.5))),
+    "inverse_sqrt": lambda o, steps: schedulers.LambdaLR(o, lambda t: WARMUP**0.5 * min((t + 1) ** -0.5, (t + 1) * WARMUP**-1.5)),
     "step": lambda o, steps: schedulers.StepLR(o, step_size=30, gamma=0.5),
     "multi_step": lambda o, steps: schedulers.MultiStepLR(o, milestones=[10, 40, 80], gamma=0.1),
 }
@@ -68,6 +88,13 @@ SCHEDULE_SETTINGS = {
     "cosine": {"steps": None, "minimum": 0.0},
     "cosine_to_minimum": {"steps": None, "minimum": 0.01},
     "linear_warmup_cosine": {"warmup": WARMUP, "steps": None, "minimum": 0.0},
+    "linear": {"kind": "linear", "steps": None, "minimum": 0.02},
+    "linear_warmup_linear": {"kind": "linear", "warmup": WARMUP, "steps": None, "minimum": 0.01},
+    "polynomial": {"kind": "polynomial", "steps": None, "power": 2.0, "minimum": 0.0},
+    "wsd": {"kind": "wsd", "warmup": WARMUP, "steps": None, "decay": DECAY, "shape": "linear", "minimum": 0.01},
+    "wsd_cosine": {"kind": "wsd", "warmup": WARMUP, "steps": None, "decay": DECAY, "shape": "cosine", "minimum": 0.01},
+    "wsd_sqrt": {"kind": "wsd", "warmup": WARMUP, "steps": None, "decay": DECAY, "shape": "sqrt", "minimum": 0.01},
+    "inverse_sqrt": {"kind": "inverse_sqrt", "warmup": WARMUP},
     "step": {"every": 30, "factor": 0.5},
     "multi_step": {"at": [10, 40, 80], "factor": 0.1},
 }
