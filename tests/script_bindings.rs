@@ -57,10 +57,7 @@ fn mistakes_with_optimizers_and_schedules_name_the_setting() {
     fails(&[
         (shallow, &["muon needs a hidden matrix", "adamw"]),
         (members, &["adam_factor has 3 values", "2 members"]),
-        (
-            "muon(#{ adjust: \"spectrl\" })",
-            &["adjust", "`spectral`"],
-        ),
+        ("muon(#{ adjust: \"spectrl\" })", &["adjust", "`spectral`"]),
         ("muon(#{ ns_steps: 0 })", &["ns_steps", "1"]),
         ("muon(#{ beta: 0.9 })", &["beta", "beta1"]),
         ("lion(#{ beta2: 1.0 })", &["beta2", "1"]),
