@@ -57,10 +57,7 @@ fn mistakes_with_optimizers_and_schedules_name_the_setting() {
     fails(&[
         (shallow, &["muon needs a hidden matrix", "adamw"]),
         (members, &["adam_factor has 3 values", "2 members"]),
-        (
-            "muon(#{ adjust: \"spectrl\" })",
-            &["adjust", "`spectral`"],
-        ),
+        ("muon(#{ adjust: \"spectrl\" })", &["adjust", "`spectral`"]),
         ("muon(#{ ns_steps: 0 })", &["ns_steps", "1"]),
         ("muon(#{ beta: 0.9 })", &["beta", "beta1"]),
         ("lion(#{ beta2: 1.0 })", &["beta2", "1"]),
@@ -89,6 +86,14 @@ fn mistakes_with_optimizers_and_schedules_name_the_setting() {
         (
             "schedule::polynomial(#{ steps: 10, power: 0.0 })",
             &["power"],
+        ),
+        (
+            "trainer(init(mlp(#{ width: 8 }), mup()), sgd(), data::teacher(), #{ ema: 1.0 })",
+            &["ema", "1"],
+        ),
+        (
+            "trainer(init(mlp(#{ width: 8 }), mup()), sgd(), data::teacher()).ema_model",
+            &["keeps no average", "ema: 0.999"],
         ),
         ("schedule::inverse_sqrt(#{ warmup: 0 })", &["warmup", "0"]),
     ]);
