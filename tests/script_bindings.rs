@@ -87,6 +87,14 @@ fn mistakes_with_optimizers_and_schedules_name_the_setting() {
             "schedule::polynomial(#{ steps: 10, power: 0.0 })",
             &["power"],
         ),
+        (
+            "trainer(init(mlp(#{ width: 8 }), mup()), sgd(), data::teacher(), #{ ema: 1.0 })",
+            &["ema", "1"],
+        ),
+        (
+            "trainer(init(mlp(#{ width: 8 }), mup()), sgd(), data::teacher()).ema_model",
+            &["keeps no average", "ema: 0.999"],
+        ),
         ("schedule::inverse_sqrt(#{ warmup: 0 })", &["warmup", "0"]),
     ]);
 }

@@ -275,6 +275,33 @@ impl Model {
         Ok(())
     }
 
+    /// The same model with other values of its parameters, copied from tensors of the same shapes.
+    ///
+    /// # Errors
+    /// If a tensor is of another shape, or memory for the copy cannot be had.
+    pub fn with_values(&self, values: &[Tensor]) -> Result<Self> {
+        let params = self.params.iter().zip(values).map(|(param, value)| {
+            let own = param.zeros("copy")?;
+            copy(&own, value)?;
+            Ok(Parameter {
+                value: own,
+                ..param.clone()
+            })
+        });
+        Ok(Self {
+            network: self.network.clone(),
+            parametrization: self.parametrization.clone(),
+            settings: self.settings.clone(),
+            input: self.input.clone(),
+            sizes: self.sizes,
+            positions: self.positions.clone(),
+            nodes: self.network.nodes(self.sizes)?,
+            params: params.collect::<Result<_>>()?,
+            eval: None,
+            fitted: self.fitted,
+        })
+    }
+
     /// The network that the model is made of.
     pub fn network(&self) -> &Network {
         &self.network

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod clip;
+mod ema;
 mod progress;
 mod record;
 mod resume;
@@ -13,6 +14,7 @@ mod when;
 pub use crate::metrics::Loss;
 pub use checkpoint::CheckpointSettings;
 pub use clip::Clip;
+pub use ema::Ema;
 pub use progress::{Progress, Reporter};
 pub use record::{Divergence, Record, Series};
 pub use settings::{Hooks, NoHooks, Probe, RunEnd, TrainerSettings};

@@ -29,7 +29,7 @@ impl Trainer {
         own
     }
 
-    /// Calls `f` with parameters and optimizer states under their names.
+    /// Calls `f` with parameters, optimizer states and averages under their names.
     fn with_values<R>(&self, f: impl FnOnce(checkpoint::Values<'_>) -> Result<R>) -> Result<R> {
         let model = read(&self.model);
         let mut values = Vec::new();
@@ -39,6 +39,10 @@ impl Trainer {
             for (kept, state) in self.optimizer.states(&param.info).iter().zip(states) {
                 values.push((format!("{}.{path}", kept.name), state));
             }
+        }
+        if let Some(ema) = &self.ema {
+            let averages = model.params().iter().zip(ema.averages());
+            values.extend(averages.map(|(p, a)| (format!("ema.{}", p.info.path), a)));
         }
         f(values)
     }

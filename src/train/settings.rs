@@ -7,7 +7,7 @@ use super::progress::Progress;
 use super::{Clip, Loss, When};
 use crate::error::Result;
 use crate::model::SharedModel;
-use crate::optim::Schedule;
+use crate::optim::{PerMember, Schedule};
 
 /// Something measured during training at chosen steps.
 #[derive(Debug, Clone, Serialize)]
@@ -40,6 +40,9 @@ pub struct TrainerSettings {
     pub schedule: Schedule,
     /// Gradient clipping.
     pub clip: Clip,
+    /// Decay of an exponential moving average of the weights, which is kept if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<PerMember>,
     /// Probes.
     pub probes: Vec<Probe>,
     /// Test examples used by probes; `None` for all.
@@ -53,6 +56,7 @@ impl Default for TrainerSettings {
             batch: 128,
             schedule: Schedule::Constant,
             clip: Clip::None,
+            ema: None,
             probes: Vec::new(),
             test_points: None,
         }

@@ -11,7 +11,7 @@ use super::checkpoint::Checkpoints;
 use super::progress::Progress;
 use super::settings::{Hooks, Probe, RunEnd, TrainerSettings};
 use super::step::{StepSettings, StepWork};
-use super::{Divergence, Record};
+use super::{Divergence, Ema, Record};
 use crate::data::{Batch, Labels, Stream};
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -22,6 +22,7 @@ use crate::model::{Model, SharedModel, Work};
 use crate::nn::{Gradients, Mode, Plan};
 use crate::optim::Optimizer;
 use crate::parametrization::Scales;
+use crate::tensor::elementwise::copy;
 use crate::tensor::rng::Key;
 
 /// Updates after which a parameter that never had a gradient is named. More than one, because a
@@ -40,6 +41,7 @@ pub struct Trainer {
     /// Room for gradients. What is updated during the backward pass is not written here.
     pub(super) grads: Vec<Tensor>,
     pub(super) states: Vec<Vec<Tensor>>,
+    pub(super) ema: Option<Ema>,
     pub(super) received: Vec<AtomicBool>,
     pub(super) step: u64,
     pub(super) last_loss: Vec<Option<f64>>,
@@ -87,7 +89,11 @@ impl Trainer {
             ))
             .with_help("use loss: \"mse\" with this stream"));
         }
-        optimizer.check(read(&model).members())?;
+        let members = read(&model).members();
+        optimizer.check(members)?;
+        if let Some(decay) = &settings.ema {
+            decay.check("ema", members)?;
+        }
         write(&model).fit(stream.input_shape(), stream.targets().outputs())?;
         let guard = read(&model);
         if guard.positions() != stream.target_positions() {
@@ -105,7 +111,11 @@ impl Trainer {
         optimizer.check_params(&trained)?;
         let work = Work {
             gradients: Gradients::Passing,
-            tensors: &["gradient"],
+            tensors: if settings.ema.is_some() {
+                &["gradient", "average"]
+            } else {
+                &["gradient"]
+            },
             optimizer: Some(&*optimizer),
             // one is trained on while the next is made
             batches: 2,
@@ -122,6 +132,16 @@ impl Trainer {
             }
         });
         let states = states.collect::<Result<Vec<_>>>()?;
+        let ema = match &settings.ema {
+            None => None,
+            Some(decay) => {
+                let averages = guard.like_params("average")?;
+                for (average, param) in averages.iter().zip(guard.params()) {
+                    copy(average, &param.value)?;
+                }
+                Some(Ema::new(decay.clone(), averages))
+            }
+        };
         let record = Record::new(json!({
             "model": guard.record(),
             "optimizer": { "name": optimizer.name(), "settings": optimizer.settings() },
@@ -129,7 +149,7 @@ impl Trainer {
             "loss": loss.name(),
             "training": settings,
         }));
-        let (members, params) = (guard.members(), grads.len());
+        let params = grads.len();
         let scales = guard.scales(optimizer.family());
         drop(guard);
         Ok(Self {
@@ -142,6 +162,7 @@ impl Trainer {
             plan,
             grads,
             states,
+            ema,
             received: (0..params).map(|_| AtomicBool::new(false)).collect(),
             step: 0,
             last_loss: vec![None; members],
@@ -156,6 +177,18 @@ impl Trainer {
     /// The model.
     pub fn model(&self) -> &SharedModel {
         &self.model
+    }
+
+    /// A model with the averaged weights as they are now, if averages are kept. It shares nothing with
+    /// the model that is trained.
+    ///
+    /// # Errors
+    /// If memory for it cannot be had.
+    pub fn ema_model(&self) -> Result<Option<Model>> {
+        let Some(ema) = &self.ema else {
+            return Ok(None);
+        };
+        read(&self.model).with_values(ema.averages()).map(Some)
     }
 
     /// The optimizer.
@@ -355,6 +388,12 @@ impl Trainer {
         let losses = losses?;
         self.record.train(self.step, &losses, factor)?;
         self.note_divergence(&losses, hooks)?;
+        if let Some(ema) = &self.ema {
+            let model = read(&self.model);
+            let params = model.params().iter();
+            let params = params.map(|p| (&p.value, p.info.kind.is_trained()));
+            ema.update(params, &self.active, self.step == 0)?;
+        }
         self.step += 1;
         if self.step == GRADIENT_CHECK {
             self.name_missing_gradients(hooks)?;

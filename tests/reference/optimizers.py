@@ -12,6 +12,7 @@ import torch
 from lion_pytorch import Lion
 from torch.optim import SGD, Adam, AdamW, Muon
 from torch.optim import lr_scheduler as schedulers
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common import array, repeatable, save, versions
 
@@ -44,6 +45,8 @@ MATRIX_CASES = {
     "muon_spectral": (Muon, {"lr": 0.02, "adjust_lr_fn": "spectral_unclamped"}),
     "muon_eps": (Muon, {"lr": 0.02, "eps": 1.0}),
 }
+
+EMA_DECAYS = [0.9, 0.999, 0.25]
 
 # The learning rate that each schedule gives, as a function of (optimizer, steps).
 WARMUP, DECAY = 20, 30
@@ -170,6 +173,17 @@ def main():
             for step, params in run(MATRIX_CASES[name], matrix_start, matrix_gradients, args.steps, kept).items():
                 tensors |= {f"{name}.{step}.{n}": v for n, v in params.items()}
 
+    # averages of weights that take the gradients' values, as numbers that move
+    for decay in EMA_DECAYS:
+        module = torch.nn.ParameterDict(parameters(start))
+        averaged = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        for step in range(args.steps):
+            for name, p in module.items():
+                p.data.copy_(torch.from_numpy(gradients[name][step]))
+            averaged.update_parameters(module)
+            if step + 1 in kept:
+                tensors |= {f"ema_{decay}.{step + 1}.{n}": array(p) for n, p in averaged.module.items()}
+
     scheduled = {}
     for optimizer, schedule in [("sgd_momentum", "linear_warmup_cosine"), ("adamw", "linear_warmup_cosine"), ("adam", "step")]:
         name = f"{optimizer}.with.{schedule}"
@@ -216,6 +230,7 @@ def main():
         "cases": cases,
         "matrices": {n: list(s) for n, s in MATRICES.items()},
         "matrix_cases": matrix_cases,
+        "averages": {"decays": EMA_DECAYS},
         "scheduled": scheduled,
         "clipping": clipping,
         "schedules": schedules,

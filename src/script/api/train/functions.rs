@@ -1,5 +1,7 @@
 //! Making trainers and taking steps.
 
+use std::sync::{Arc, RwLock};
+
 use rhai::Map;
 use rhai::plugin::*;
 
@@ -103,6 +105,30 @@ pub mod functions {
     #[rhai_fn(get = "model", return_raw, pure)]
     pub fn model(ctx: NativeCallContext, trainer: &mut TrainerValue) -> RhaiResultOf<ModelValue> {
         Ok(ModelValue(lock(&ctx, &trainer.0)?.trainer.model().clone()))
+    }
+
+    /// A model with the exponential moving average of the weights, as it is now, for a trainer made with
+    /// `ema`: PyTorch's `AveragedModel` with `get_ema_multi_avg_fn`, so the average begins with the
+    /// weights after the first step; running estimates of batch norm are those of the trained model. It
+    /// is a copy, which further steps leave alone. Of a diverged member it is the average before.
+    ///
+    /// ```rhai
+    /// let m = init(mlp(#{ width: 8 }), mup());
+    /// let t = trainer(m, sgd(), data::teacher(), #{ batch: 8, ema: 0.99 });
+    /// t.step(3);
+    /// t.ema_model.width      // → 8
+    /// ```
+    #[rhai_fn(get = "ema_model", return_raw, pure)]
+    pub fn ema_model(
+        ctx: NativeCallContext,
+        trainer: &mut TrainerValue,
+    ) -> RhaiResultOf<ModelValue> {
+        let model = lock(&ctx, &trainer.0)?.trainer.ema_model().or_raise(&ctx)?;
+        let model = model.ok_or_else(|| {
+            let error = Error::setting("ema_model: this trainer keeps no average of the weights");
+            raise(&ctx, error.with_help("give trainer the setting ema: 0.999"))
+        })?;
+        Ok(ModelValue(Arc::new(RwLock::new(model))))
     }
 
     /// The stream that is trained on.

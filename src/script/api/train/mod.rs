@@ -127,6 +127,7 @@ fn make(
         batch: o.batch,
         schedule,
         clip,
+        ema: o.ema,
         probes,
         test_points: o.test_points,
     };

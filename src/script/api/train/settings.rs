@@ -5,7 +5,7 @@ use rhai::{Dynamic, FnPtr};
 use crate::error::Result;
 use crate::optim::Schedule;
 use crate::script::StoredFn;
-use crate::script::options::{FromScript, POSITIVE, Values};
+use crate::script::options::{FromScript, POSITIVE, PerMember, Values};
 use crate::train::{Loss, When};
 
 /// A probe of a script.
@@ -89,6 +89,10 @@ crate::options! {
         clip_norm: Option<f64> = None, where POSITIVE;
         /// Largest absolute value of each number of the gradient.
         clip_value: Option<f64> = None, where POSITIVE;
+        /// Decay of an exponential moving average of the weights, such as 0.999, or an array with one
+        /// number per member; `ema_model` of the trainer gives the averaged model. Left out, none is
+        /// kept.
+        ema: Option<PerMember> = None, where (0.0..1.0);
         /// Steps at which loss and accuracy on the test set are measured.
         test: Option<When> = None;
         /// Number of test examples used; left out, all.

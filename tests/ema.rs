@@ -1,0 +1,182 @@
+//! Averages of weights: against PyTorch, over members, and across a checkpoint.
+
+mod reference;
+
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use candle_core::{DType, Device, Tensor};
+use reference::{Fixture, assert_close};
+use widthwise::data::{Teacher, TeacherSettings};
+use widthwise::error::Result;
+use widthwise::model::{Model, ModelSettings};
+use widthwise::nn::{Mlp, mlp};
+use widthwise::optim::{Adjust, Muon, PerMember};
+use widthwise::parametrization::Mup;
+use widthwise::tensor::elem::to_f64;
+use widthwise::train::{CheckpointSettings, Ema, NoHooks, Trainer, TrainerSettings};
+
+#[test]
+fn averages_follow_pytorch() -> Result<()> {
+    let fixture = Fixture::load("optimizers");
+    let decays = fixture.numbers("/averages/decays");
+    for (dtype, tolerance) in [(DType::F64, 1e-13), (DType::F32, 1e-5)] {
+        for path in ["weight", "bias", "kernel"] {
+            let values = fixture.tensor(&format!("gradients.{path}"));
+            let (steps, size) = (values.shape[0], values.index(0).values.len());
+            let members = decays.len();
+            let zeros = || Tensor::zeros((members, size), dtype, &Device::Cpu);
+            let averages = vec![zeros()?, zeros()?];
+            let ema = Ema::new(PerMember::Each(decays.clone()), averages);
+            for step in 0..steps {
+                let value = values.index(step).values.repeat(members);
+                let value = Tensor::from_vec(value, (members, size), &Device::Cpu)?;
+                let value = value.to_dtype(dtype)?;
+                // the same tensor as a parameter, and as something that layers estimate
+                let params = [(&value, true), (&value, false)];
+                ema.update(params, &vec![true; members], step == 0)?;
+                let found = to_f64(&ema.averages()[0])?;
+                for (member, decay) in decays.iter().enumerate() {
+                    let name = format!("ema_{decay}.{}.{path}", step + 1);
+                    if fixture.names().contains(&name) {
+                        let own = &found[member * size..(member + 1) * size];
+                        assert_close(&name, own, &fixture.tensor(&name).values, tolerance);
+                    }
+                }
+                assert_eq!(to_f64(&ema.averages()[1])?, to_f64(&value)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_member_that_has_stopped_keeps_its_average() -> Result<()> {
+    let tensor = |x: f64| Tensor::full(x, (2, 3), &Device::Cpu);
+    let ema = Ema::new(0.5.into(), vec![tensor(0.0)?]);
+    ema.update([(&tensor(1.0)?, true)], &[true, true], true)?;
+    ema.update([(&tensor(f64::NAN)?, true)], &[false, false], false)?;
+    ema.update([(&tensor(2.0)?, true)], &[false, true], false)?;
+    let found = to_f64(&ema.averages()[0])?;
+    assert_eq!(found, [1.0, 1.0, 1.0, 1.5, 1.5, 1.5]);
+    Ok(())
+}
+
+fn trainer(seeds: &[u64], ema: PerMember, checkpoint: Option<(&Path, bool)>) -> Result<Trainer> {
+    let network = mlp(Mlp {
+        width: 24,
+        ..Mlp::default()
+    });
+    let settings = ModelSettings {
+        seeds: seeds.to_vec(),
+        ..ModelSettings::default()
+    };
+    let model = Model::new(network, Arc::new(Mup::default()), settings)?;
+    // its states differ in number from parameter to parameter
+    let optimizer = Muon {
+        lr: 0.02.into(),
+        momentum: 0.95.into(),
+        nesterov: true,
+        ns_steps: 5,
+        eps: 1e-7.into(),
+        adjust: Adjust::Original,
+        weight_decay: 0.1.into(),
+        adam_factor: 0.1.into(),
+        beta1: 0.9.into(),
+        beta2: 0.999.into(),
+        adam_eps: 1e-8.into(),
+    };
+    let settings = TrainerSettings {
+        batch: 16,
+        ema: Some(ema),
+        ..TrainerSettings::default()
+    };
+    let mut trainer = Trainer::new(
+        Arc::new(RwLock::new(model)),
+        Arc::new(optimizer),
+        Arc::new(Teacher::new(TeacherSettings::default())?),
+        settings,
+    )?;
+    if let Some((folder, resume)) = checkpoint {
+        assert!(trainer.checkpoint_to(CheckpointSettings {
+            path: folder.join("run.safetensors"),
+            every: Duration::ZERO,
+            resume,
+        }));
+    }
+    Ok(trainer)
+}
+
+fn values(model: &Model) -> Result<Vec<Vec<f64>>> {
+    model.params().iter().map(|p| to_f64(&p.value)).collect()
+}
+
+fn averages(trainer: &Trainer) -> Result<Vec<Vec<f64>>> {
+    values(&trainer.ema_model()?.unwrap())
+}
+
+#[test]
+fn the_averaged_model_is_apart_and_starts_at_the_first_step() -> Result<()> {
+    let mut t = trainer(&[3], 0.9.into(), None)?;
+    let now = |t: &Trainer| values(&t.model().read().unwrap());
+    assert_eq!(averages(&t)?, now(&t)?);
+    t.run(1, &mut NoHooks)?;
+    let first = now(&t)?;
+    assert_eq!(averages(&t)?, first);
+    let kept = t.ema_model()?.unwrap();
+    t.run(1, &mut NoHooks)?;
+    assert_eq!(values(&kept)?, first);
+    for ((average, first), second) in averages(&t)?.iter().zip(&first).zip(now(&t)?) {
+        let expected: Vec<f64> = first
+            .iter()
+            .zip(&second)
+            .map(|(a, b)| 0.9 * a + 0.1 * b)
+            .collect();
+        assert_close("average", average, &expected, 1e-6);
+    }
+    // it gives outputs of its own
+    let inputs = t.test_batch()?.narrow(0, 5)?.inputs;
+    let (mut averaged, model) = (t.ema_model()?.unwrap(), t.model().clone());
+    let own = to_f64(&averaged.predict(&inputs)?)?;
+    assert_eq!(own, to_f64(&t.ema_model()?.unwrap().predict(&inputs)?)?);
+    assert_ne!(own, to_f64(&model.write().unwrap().predict(&inputs)?)?);
+    Ok(())
+}
+
+#[test]
+fn members_have_the_averages_they_have_alone() -> Result<()> {
+    let mut both = trainer(&[3, 8], PerMember::Each(vec![0.5, 0.99]), None)?;
+    both.run(6, &mut NoHooks)?;
+    for (member, (seed, decay)) in [(3, 0.5), (8, 0.99)].into_iter().enumerate() {
+        let mut alone = trainer(&[seed], decay.into(), None)?;
+        alone.run(6, &mut NoHooks)?;
+        for (all, own) in averages(&both)?.iter().zip(averages(&alone)?) {
+            assert_eq!(all[member * own.len()..(member + 1) * own.len()], own);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_resumed_run_has_the_same_averages() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut whole = trainer(&[3, 8], 0.9.into(), None)?;
+    whole.run(9, &mut NoHooks)?;
+    let mut first = trainer(&[3, 8], 0.9.into(), Some((folder.path(), false)))?;
+    first.run(4, &mut NoHooks)?;
+    drop(first);
+    let mut second = trainer(&[3, 8], 0.9.into(), Some((folder.path(), true)))?;
+    second.run(9, &mut NoHooks)?;
+    assert_eq!(second.record().series["train_loss"].values.len(), 9);
+    assert_eq!(averages(&second)?, averages(&whole)?);
+    Ok(())
+}
+
+#[test]
+fn wrong_decays_are_named() {
+    let error = trainer(&[1, 2, 3], PerMember::Each(vec![0.9, 0.99]), None).unwrap_err();
+    for part in ["ema has 2 values", "3 members"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
