@@ -1,16 +1,18 @@
 //! Whole networks in many settings: against PyTorch, gradients and Hessian–vector products against
 //! differences, alone and in an ensemble, roles of their parameters, and what cannot be built.
 
+mod derivatives;
 mod reference;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
 use candle_core::{DType, Device, Tensor};
+use derivatives::{direction, gradients, slopes, step};
 use reference::{Array, Fixture, assert_close};
 use widthwise::data::{Batch, Labels, Stream, Targets};
 use widthwise::error::Result;
-use widthwise::metrics::{Goal, Hessian, Loss, ntk};
+use widthwise::metrics::{Hessian, Loss, ntk};
 use widthwise::model::{Model, ModelSettings, explain};
 use widthwise::nn::layers::{Activation, AttentionScale, Linear};
 use widthwise::nn::{
@@ -20,7 +22,7 @@ use widthwise::nn::{
 };
 use widthwise::optim::Sgd;
 use widthwise::parametrization::{Mup, OptimizerFamily, Sp};
-use widthwise::tensor::elem::{read, to_f64, write};
+use widthwise::tensor::elem::to_f64;
 use widthwise::tensor::rng::Key;
 use widthwise::train::{Clip, NoHooks, Trainer, TrainerSettings};
 
@@ -289,52 +291,6 @@ fn batch(name: &str, size: usize) -> Result<Batch> {
     })
 }
 
-/// Each member's loss, and the gradients.
-fn run(model: &Model, batch: &Batch) -> Result<(Vec<f64>, Vec<Tensor>)> {
-    let size = batch.inputs.dims()[0];
-    let plan = model.plan(size, Gradients::Passing)?;
-    let params = model.params().iter();
-    let grads = params
-        .map(|p| p.value.zeros_like())
-        .collect::<candle_core::Result<Vec<_>>>()?;
-    plan.forward(&model.values(), &batch.inputs)?;
-    let goal = Goal::new(
-        Loss::CrossEntropy,
-        &batch.labels,
-        model.rows(size),
-        model.outputs(),
-    )?;
-    let losses = goal.evaluate(plan.output(), plan.output_gradient())?;
-    plan.backward(&model.values(), &grads)?;
-    Ok((losses, grads))
-}
-
-fn step(model: &Model, direction: &[Tensor], h: f64) -> Result<()> {
-    for (param, direction) in model.params().iter().zip(direction) {
-        read(direction, |d: &[f64]| {
-            write(&param.value, |v: &mut [f64]| {
-                v.iter_mut().zip(d).for_each(|(v, d)| *v += h * d);
-                Ok(())
-            })
-        })?;
-    }
-    Ok(())
-}
-
-/// Random numbers for each parameter that is trained.
-fn direction(model: &Model, label: &str) -> Result<Vec<Tensor>> {
-    let params = model.params().iter();
-    params
-        .map(|p| {
-            let mut rng = Key::new(9).label(label).label(&p.info.path).rng();
-            let moves = if p.info.kind.is_trained() { 1.0 } else { 0.0 };
-            let count = p.value.elem_count();
-            let values: Vec<f64> = (0..count).map(|_| moves * rng.normal()).collect();
-            Ok(Tensor::from_vec(values, p.value.shape(), &CPU)?)
-        })
-        .collect()
-}
-
 /// Gradients against differences of losses, Hessian–vector products against differences of gradients.
 #[test]
 fn derivatives_equal_differences() -> Result<()> {
@@ -343,23 +299,17 @@ fn derivatives_equal_differences() -> Result<()> {
         // shifts start at 0, where relu behind a norm of equal numbers has its kink
         step(&model, &direction(&model, "away")?, 0.1)?;
         let direction = direction(&model, "along")?;
-        let (_, grads) = run(&model, &batch)?;
-        let mut slopes = [0.0; 2];
-        for (g, d) in grads.iter().zip(&direction) {
-            let products = to_f64(&(g * d)?)?;
-            let half = products.len() / 2;
-            slopes[0] += products[..half].iter().sum::<f64>();
-            slopes[1] += products[half..].iter().sum::<f64>();
-        }
+        let (_, grads) = gradients(&model, &batch, false)?;
+        let slopes = slopes(&grads, &direction, 2)?;
         let image = direction.iter().map(Tensor::zeros_like);
         let image = image.collect::<candle_core::Result<Vec<_>>>()?;
         let (hessian, _) = Hessian::new(&model, &batch, Loss::CrossEntropy)?;
         hessian.product(&direction, &image)?;
         let h = 1e-6;
         step(&model, &direction, h)?;
-        let (up, grads_up) = run(&model, &batch)?;
+        let (up, grads_up) = gradients(&model, &batch, false)?;
         step(&model, &direction, -2.0 * h)?;
-        let (down, grads_down) = run(&model, &batch)?;
+        let (down, grads_down) = gradients(&model, &batch, false)?;
         for member in 0..2 {
             let wanted = (up[member] - down[member]) / (2.0 * h);
             assert_close(name, &[slopes[member]], &[wanted], 1e-6);
@@ -378,7 +328,8 @@ fn a_member_alone_is_the_member_in_an_ensemble_on_any_number_of_threads() -> Res
     let bits = |name: &str, seeds: &[u64], threads: usize| -> Result<Vec<Vec<f64>>> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         pool.unwrap().install(|| {
-            let (losses, grads) = run(&model(name, seeds, DType::F32)?, &batch(name, 4)?)?;
+            let (losses, grads) =
+                gradients(&model(name, seeds, DType::F32)?, &batch(name, 4)?, false)?;
             let mut all = losses.into_iter().map(|l| vec![l]).collect::<Vec<_>>();
             for grad in &grads {
                 let numbers = to_f64(grad)?;
@@ -620,7 +571,7 @@ impl Stream for Fixed {
 }
 
 /// Training moves the shared parameter by the sum of both gradients, in whatever order they come: a step
-/// of SGD is minus the learning rate times the gradient of `run`, with updates during the backward pass
+/// of SGD is minus the learning rate times the gradient, with updates during the backward pass
 /// switched on (no clipping) and off.
 #[test]
 fn a_shared_parameter_is_updated_by_its_whole_gradient() -> Result<()> {
@@ -629,7 +580,7 @@ fn a_shared_parameter_is_updated_by_its_whole_gradient() -> Result<()> {
         let batch = batch(name, 3)?;
         let stream = Fixed(batch.clone());
         let before = model(name, &[3, 8], DType::F64)?;
-        let (_, grads) = run(&before, &batch)?;
+        let (_, grads) = gradients(&before, &batch, false)?;
         let start: Vec<Vec<f64>> = (before.params().iter())
             .map(|p| to_f64(&p.value))
             .collect::<Result<_>>()?;
@@ -710,17 +661,14 @@ fn parallel_branches_add_up() -> Result<()> {
         inputs: x.clone(),
         labels: Labels::Classes(classes),
     };
-    let (_, grads) = run(&model, &batch)?;
+    let (_, grads) = gradients(&model, &batch, false)?;
     let direction = direction(&model, "along")?;
-    let mut slopes = 0.0;
-    for (g, d) in grads.iter().zip(&direction) {
-        slopes += to_f64(&(g * d)?)?.iter().sum::<f64>();
-    }
+    let slopes: f64 = slopes(&grads, &direction, 2)?.iter().sum();
     let h = 1e-6;
     step(&model, &direction, h)?;
-    let up: f64 = run(&model, &batch)?.0.iter().sum();
+    let up: f64 = gradients(&model, &batch, false)?.0.iter().sum();
     step(&model, &direction, -2.0 * h)?;
-    let down: f64 = run(&model, &batch)?.0.iter().sum();
+    let down: f64 = gradients(&model, &batch, false)?.0.iter().sum();
     assert_close("slope", &[slopes], &[(up - down) / (2.0 * h)], 1e-7);
     Ok(())
 }

@@ -191,7 +191,7 @@ fn output_goes_below_its_folder_with_a_description() {
 #[test]
 fn a_script_cannot_write_elsewhere() {
     for name in [
-        "/tmp/widthwise-outside.txt",
+        "/widthwise-outside.txt",
         "../outside.txt",
         "a/../../outside.txt",
     ] {

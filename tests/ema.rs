@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
 use reference::{Fixture, assert_close};
-use widthwise::data::{Teacher, TeacherSettings};
+use widthwise::data::{MarkovTokens, MarkovTokensSettings, Teacher, TeacherSettings};
 use widthwise::error::Result;
 use widthwise::model::{Model, ModelSettings};
-use widthwise::nn::{Mlp, mlp};
-use widthwise::optim::{Adjust, Muon, PerMember};
-use widthwise::parametrization::Mup;
+use widthwise::nn::{Blocks, Heads, Mlp, Transformer, mlp, transformer};
+use widthwise::optim::{Adjust, Muon, PerMember, Sgd};
+use widthwise::parametrization::{DepthMup, Mup};
 use widthwise::tensor::elem::to_f64;
 use widthwise::train::{CheckpointSettings, Ema, NoHooks, Trainer, TrainerSettings};
 
@@ -179,4 +179,56 @@ fn wrong_decays_are_named() {
     for part in ["ema has 2 values", "3 members"] {
         assert!(error.to_string().contains(part), "{error}");
     }
+}
+
+/// The averaged model computes as the trained one does, with the factors that a parametrization gives
+/// residual branches and a readout that shares the embedding: after one step its weights are the
+/// trained ones, and so are its outputs.
+#[test]
+fn the_averaged_model_keeps_what_is_not_a_weight() -> Result<()> {
+    let network = transformer(Transformer {
+        width: 12,
+        context: 6,
+        vocab: Some(9),
+        tied: true,
+        blocks: Blocks {
+            depth: 4,
+            heads: Heads::Size(4),
+            ..Blocks::default()
+        },
+    });
+    let width = Mup {
+        base_width: 4,
+        ..Mup::default()
+    };
+    let rule = DepthMup::complete_p(width, 1);
+    let model = Model::new(network, Arc::new(rule), ModelSettings::default())?;
+    let stream = MarkovTokens::new(MarkovTokensSettings {
+        vocab: 9,
+        context: 6,
+        ..MarkovTokensSettings::default()
+    })?;
+    let settings = TrainerSettings {
+        batch: 4,
+        ema: Some(0.9.into()),
+        ..TrainerSettings::default()
+    };
+    let optimizer = Sgd {
+        lr: 0.1.into(),
+        momentum: 0.0.into(),
+        nesterov: false,
+        weight_decay: 0.0.into(),
+    };
+    let model = Arc::new(RwLock::new(model));
+    let stream = Arc::new(stream);
+    let mut trainer = Trainer::new(model.clone(), Arc::new(optimizer), stream, settings)?;
+    trainer.run(1, &mut NoHooks)?;
+    let mut average = trainer.ema_model()?.unwrap();
+    let tokens = Tensor::from_vec(vec![0f32, 3.0, 8.0, 1.0, 1.0, 5.0], (1, 6), &Device::Cpu)?;
+    let outputs = |m: &mut Model| to_f64(&m.predict(&tokens)?);
+    assert_eq!(
+        outputs(&mut average)?,
+        outputs(&mut model.write().unwrap())?
+    );
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 use candle_core::{DType, Device, Tensor};
 use widthwise::data::{Teacher, TeacherSettings};
 use widthwise::error::Result;
-use widthwise::model::{Model, ModelSettings, explain};
+use widthwise::model::{Counted, Model, ModelSettings, Relation, compare, explain};
 use widthwise::nn::{
     Blocks, Heads, ImageNorm, Mlp, ParamKind, Resnet, Role, Transformer, mlp, resnet, transformer,
 };
@@ -532,7 +532,6 @@ fn branches_are_multiplied_by_the_rule() {
 /// `compare` calls symmetric trains alike (`mean_field_and_mup_are_one_class_and_ntp_another`).
 #[test]
 fn rules_are_compared_up_to_the_abc_symmetry() {
-    use widthwise::model::{Relation, compare};
     let width = 128;
     let mup = |init| Mup {
         base_width: 32,
@@ -542,7 +541,9 @@ fn rules_are_compared_up_to_the_abc_symmetry() {
     let lecun = || Arc::new(mup(Initializer::LecunNormal));
     let at = |rule: Arc<dyn Parametrization>, family| {
         let (a, b) = (model(width, lecun()), model(width, rule));
-        compare(&a, &b, (family, false)).unwrap()
+        let eps = family == OptimizerFamily::Adam;
+        let weight_decay = false;
+        compare(&a, &b, family, Counted { weight_decay, eps }).unwrap()
     };
     let row = |a, b, c| Exponents { a, b, c };
     let form = |input, hidden, output| {
@@ -566,15 +567,15 @@ fn rules_are_compared_up_to_the_abc_symmetry() {
         }
     }
     let adam = OptimizerFamily::Adam;
-    let for_adam = form(row(0.0, 0.0, 0.0), row(0.0, 0.5, 1.0), row(0.0, 1.0, 1.0));
-    let found = at(for_adam, adam);
+    let for_adam = || form(row(0.0, 0.0, 0.0), row(0.0, 0.5, 1.0), row(0.0, 1.0, 1.0));
+    let found = at(for_adam(), adam);
     let readout = found
         .rows
         .iter()
         .find(|r| r.path == "readout.weight")
         .unwrap();
     // eps is not rescaled with the multiplier by either rule, and is told apart from the rest
-    assert!((readout.lr.value - 1.0).abs() < 1e-12 && (readout.init_std.value - 1.0).abs() < 1e-12);
+    assert!((readout.lr.value - 1.0).abs() < 1e-12 && (readout.init.value - 1.0).abs() < 1e-12);
     assert_eq!(readout.multiplier.exponent, Some(1.0));
     assert_eq!(readout.eps.exponent, Some(-1.0));
     assert_eq!(found.relation(), Relation::Different);
@@ -598,14 +599,95 @@ fn rules_are_compared_up_to_the_abc_symmetry() {
         .iter()
         .find(|r| r.path == "readout.weight")
         .unwrap();
-    assert_eq!(readout.init_std.exponent, Some(0.5));
+    assert_eq!(readout.init.exponent, Some(0.5));
     assert_eq!(readout.lr.exponent, Some(1.0));
     assert!(plain.verdict().contains("differ in"), "{}", plain.verdict());
     let other = model(64, lecun());
     // with weight decay, muP's is independent of the learning rate and abc's is not
     let (a, b) = (model(width, lecun()), model(width, three()));
-    let decayed = compare(&a, &b, (sgd, true)).unwrap();
+    let counted = |weight_decay| Counted {
+        weight_decay,
+        eps: false,
+    };
+    let decayed = compare(&a, &b, sgd, counted(true)).unwrap();
     assert_eq!(decayed.relation(), Relation::Different);
-    let error = compare(&a, &other, (sgd, false)).unwrap_err();
+    // Lion has no epsilon, and the forms are one class for it
+    let (a, b) = (model(width, lecun()), model(width, for_adam()));
+    let signs = compare(&a, &b, adam, counted(false)).unwrap();
+    let mut weights = signs.rows.iter().filter(|r| r.path.ends_with("weight"));
+    assert!(
+        weights.all(|r| r.relation != Relation::Different),
+        "{signs}"
+    );
+    // the same spreads from another distribution are another start
+    let uniform = at(Arc::new(mup(Initializer::Pytorch)), sgd);
+    let hidden = uniform.rows.iter().find(|r| r.path == "layers.1.weight");
+    assert!(!hidden.unwrap().same_distribution);
+    assert_eq!(hidden.unwrap().relation, Relation::Different);
+    let error = compare(&a, &other, sgd, counted(false)).unwrap_err();
     assert!(error.message.contains("same network and width"), "{error}");
+}
+
+/// What is not a parameter's own is compared too: the factor of residual branches, the multiplier of a
+/// readout that shares the embedding, and constants that parameters start at.
+#[test]
+fn branches_shared_weights_and_constants_are_compared() {
+    let width = Mup {
+        base_width: 16,
+        ..Mup::default()
+    };
+    let build = |rule: Arc<dyn Parametrization>| {
+        let network = transformer(Transformer {
+            width: 16,
+            context: 4,
+            vocab: Some(9),
+            tied: true,
+            blocks: Blocks {
+                depth: 8,
+                heads: Heads::Size(4),
+                ..Blocks::default()
+            },
+        });
+        Model::new(network, rule, ModelSettings::default()).unwrap()
+    };
+    let counted = Counted {
+        weight_decay: false,
+        eps: false,
+    };
+    let mup = build(Arc::new(width.clone()));
+    let compared = |rule: Arc<dyn Parametrization>| {
+        compare(&mup, &build(rule), OptimizerFamily::Sgd, counted).unwrap()
+    };
+    // with α = 1/2 the learning rates of SGD stay: only the branches differ
+    let deep = compared(Arc::new(DepthMup::new(width.clone(), 2)));
+    let different = deep
+        .rows
+        .iter()
+        .filter(|r| r.relation == Relation::Different);
+    let paths: Vec<_> = different.map(|r| r.path.as_str()).collect();
+    assert_eq!(paths, ["(residual branches)"], "{deep}");
+    let same = compared(Arc::new(DepthMup::new(width, 8)));
+    assert_eq!(same.relation(), Relation::Equal, "{same}");
+    // at the base width numbers are equal, but the readout's multiplier grows apart
+    let plain = compared(Arc::new(Sp::default()));
+    let readout = plain
+        .rows
+        .iter()
+        .find(|r| r.path == "readout.weight")
+        .unwrap();
+    assert_eq!(
+        (readout.init.value, readout.init.exponent),
+        (1.0, Some(1.0))
+    );
+    assert_eq!(readout.relation, Relation::Different);
+    // gains start at 1 under muP, and at another constant under these exponents
+    let row = |a, b| Exponents { a, b, c: 0.0 };
+    let abc = Abc {
+        base_width: 4,
+        input: row(0.0, 0.5),
+        ..Abc::default()
+    };
+    let found = compared(Arc::new(abc));
+    let gain = found.rows.iter().find(|r| r.path == "norm.weight").unwrap();
+    assert_eq!((gain.init.value, gain.relation), (0.5, Relation::Different));
 }

@@ -100,6 +100,68 @@ fn mistakes_with_optimizers_and_schedules_name_the_setting() {
 }
 
 #[test]
+fn mistakes_with_networks_name_the_setting_or_the_layer() {
+    fails(&[
+        (
+            "transformer(#{ heads: 2, head_size: 16 })",
+            &["`head_size` or `heads`, not both", "more heads"],
+        ),
+        (
+            "init(transformer(#{ width: 20, heads: 3, vocab: 9 }), sp())",
+            &["multiple of heads 3, got 20"],
+        ),
+        ("transformer(#{ preset: \"lama\" })", &["preset", "`llama`"]),
+        (
+            "transformer(#{ positons: \"rope\" })",
+            &["positons", "`positions`"],
+        ),
+        (
+            "resnet(#{ depth: 19 })",
+            &["19 layers", "6 n + 2", "blocks"],
+        ),
+        (
+            "resnet(#{ width: 12, groups: 8 })",
+            &["8 groups of 12 channels"],
+        ),
+        (
+            "cnn(#{ width: 12, norm: \"group\" })",
+            &["8 groups of 12 channels"],
+        ),
+        ("init(cnn(#{ depth: 8 }), sp())", &["layers.5.pool"]),
+        (
+            "init(vit(#{ patch: 5, width: 64 }), sp())",
+            &["patches of 5 × 5", "[3, 32, 32]"],
+        ),
+        ("glu(\"silo\")", &["silo", "silu"]),
+        (
+            "init(sequential([flatten(), linear(7), glu(\"silu\")]), sp())",
+            &["2: glu", "even", "[7]"],
+        ),
+        ("parallel([])", &["at least one branch"]),
+        (
+            "parallel([linear(3)])",
+            &["branch 0", "list of layers", "parallel([["],
+        ),
+        (
+            "init(sequential([flatten(), parallel([[linear(3)], [linear(4)]])]), sp())",
+            &["1: parallel branches", "[3] and [4]"],
+        ),
+        (
+            "init(transformer(#{ width: 64, vocab: 9, tied: true }), mup(#{ zero_readout: true }))",
+            &["readout.weight", "also embedding.weight", "tied: false"],
+        ),
+        (
+            "compare(init(mlp(#{ width: 8 }), sp()), init(mlp(#{ width: 16 }), mup()))",
+            &["same network and width", "[3072, 8]"],
+        ),
+        (
+            "init(sequential([flatten(), linear(4)]), complete_p())",
+            &["complete_p", "function of width"],
+        ),
+    ]);
+}
+
+#[test]
 fn mistakes_with_tensors_name_the_operation_and_the_shapes() {
     fails(&[
         (

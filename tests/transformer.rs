@@ -1,21 +1,23 @@
 //! The decoder transformer and its layers: against PyTorch, against differences in f64, alone and in
 //! an ensemble, on any number of threads.
 
+mod derivatives;
 mod reference;
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use derivatives::{direction, gradients, slopes, step};
 use reference::{Fixture, assert_close};
 use widthwise::data::{Batch, Labels};
 use widthwise::error::Result;
-use widthwise::metrics::{Goal, Hessian, Loss};
+use widthwise::metrics::{Hessian, Loss};
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::layers::{AttentionScale, Pairs};
-use widthwise::nn::{self, Blocks, Gradients, Mode, Positions, Transformer, transformer};
+use widthwise::nn::{self, Blocks, Positions, Transformer, transformer};
 use widthwise::parametrization::{Mup, Sp};
 use widthwise::tensor::attention::{self, Heads, Sizes, Was};
-use widthwise::tensor::elem::{read, to_f64, write};
+use widthwise::tensor::elem::to_f64;
 use widthwise::tensor::rng::Key;
 use widthwise::tensor::rope::{Angles, rotate};
 
@@ -128,30 +130,6 @@ fn batch(size: usize) -> Result<Batch> {
     })
 }
 
-/// Each member's loss, and the gradients, in training with these seeds' noise.
-fn run(model: &Model, batch: &Batch, noise: bool) -> Result<(Vec<f64>, Vec<Tensor>)> {
-    let size = batch.inputs.dims()[0];
-    let plan = model.plan(size, Gradients::Passing)?;
-    if noise {
-        let keys = model.seeds().iter().map(|&s| Key::new(s)).collect();
-        plan.set_mode(Mode::Training(keys));
-    }
-    let params = model.params().iter();
-    let grads = params
-        .map(|p| p.value.zeros_like())
-        .collect::<candle_core::Result<Vec<_>>>()?;
-    plan.forward(&model.values(), &batch.inputs)?;
-    let goal = Goal::new(
-        Loss::CrossEntropy,
-        &batch.labels,
-        model.rows(size),
-        model.outputs(),
-    )?;
-    let losses = goal.evaluate(plan.output(), plan.output_gradient())?;
-    plan.backward(&model.values(), &grads)?;
-    Ok((losses, grads))
-}
-
 #[test]
 fn the_whole_network_follows_pytorch() -> Result<()> {
     let fixture = Fixture::load("transformer");
@@ -185,7 +163,7 @@ fn the_whole_network_follows_pytorch() -> Result<()> {
             &get("outputs").values,
             1e-12,
         );
-        let (losses, grads) = run(&model, &batch, false)?;
+        let (losses, grads) = gradients(&model, &batch, false)?;
         let wanted = fixture.number(&format!("/models/{name}/loss"));
         assert_close(name, &losses, &[wanted], 1e-13);
         for (path, grad) in paths.iter().zip(&grads) {
@@ -200,29 +178,6 @@ fn the_whole_network_follows_pytorch() -> Result<()> {
     Ok(())
 }
 
-fn direction(model: &Model) -> Result<Vec<Tensor>> {
-    let params = model.params().iter();
-    params
-        .map(|p| {
-            let mut rng = Key::new(9).label(&p.info.path).rng();
-            let values: Vec<f64> = (0..p.value.elem_count()).map(|_| rng.normal()).collect();
-            Ok(Tensor::from_vec(values, p.value.shape(), &CPU)?)
-        })
-        .collect()
-}
-
-fn step(model: &Model, direction: &[Tensor], h: f64) -> Result<()> {
-    for (param, direction) in model.params().iter().zip(direction) {
-        read(direction, |d: &[f64]| {
-            write(&param.value, |v: &mut [f64]| {
-                v.iter_mut().zip(d).for_each(|(v, d)| *v += h * d);
-                Ok(())
-            })
-        })?;
-    }
-    Ok(())
-}
-
 /// Gradients against differences of losses (with dropout's mask held), and Hessian–vector products
 /// against differences of gradients.
 #[test]
@@ -233,15 +188,9 @@ fn derivatives_equal_differences() -> Result<()> {
             let mut settings = small(positions, dropout);
             settings.blocks.scale = AttentionScale::Inverse;
             let model = model(settings, &[3, 8], DType::F64)?;
-            let (direction, h) = (direction(&model)?, 1e-5);
-            let (_, grads) = run(&model, &batch, true)?;
-            let mut slopes = [0.0; 2];
-            for (g, d) in grads.iter().zip(&direction) {
-                let products = to_f64(&(g * d)?)?;
-                let half = products.len() / 2;
-                slopes[0] += products[..half].iter().sum::<f64>();
-                slopes[1] += products[half..].iter().sum::<f64>();
-            }
+            let (direction, h) = (direction(&model, "along")?, 1e-5);
+            let (_, grads) = gradients(&model, &batch, true)?;
+            let slopes = slopes(&grads, &direction, 2)?;
             let image = direction.iter().map(Tensor::zeros_like);
             let image = image.collect::<candle_core::Result<Vec<_>>>()?;
             if dropout == 0.0 {
@@ -249,9 +198,9 @@ fn derivatives_equal_differences() -> Result<()> {
                 hessian.product(&direction, &image)?;
             }
             step(&model, &direction, h)?;
-            let (up, grads_up) = run(&model, &batch, true)?;
+            let (up, grads_up) = gradients(&model, &batch, true)?;
             step(&model, &direction, -2.0 * h)?;
-            let (down, grads_down) = run(&model, &batch, true)?;
+            let (down, grads_down) = gradients(&model, &batch, true)?;
             for member in 0..2 {
                 let wanted = (up[member] - down[member]) / (2.0 * h);
                 assert_close("slope", &[slopes[member]], &[wanted], 1e-6);
@@ -275,7 +224,7 @@ fn a_member_alone_is_the_member_in_an_ensemble_on_any_number_of_threads() -> Res
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         pool.unwrap().install(|| {
             let model = model(settings(), seeds, DType::F32)?;
-            let (losses, grads) = run(&model, &batch, true)?;
+            let (losses, grads) = gradients(&model, &batch, true)?;
             let mut all = losses.into_iter().map(|l| vec![l]).collect::<Vec<_>>();
             for grad in &grads {
                 let numbers = to_f64(grad)?;

@@ -1,12 +1,14 @@
 //! Where two parametrizations of one network differ, and where they only look different.
 //!
-//! A parameter enters the network as `W = A w`, starts with spread `B` and moves at the learning rate `C`.
+//! A parameter enters the network as `W = A w`, starts with spread `B` (or at the constant `B`) and moves at
+//! the learning rate `C`.
 //! Only `A B` and the movement of `W` matter to the function: for updates proportional to the gradient
 //! that is `A² C`, for updates of a fixed size `A C` (Muon: times √(fan_out / fan_in)). Rules that agree in these train alike whatever `A` is,
 //! the abc symmetry (*Tensor Programs IV*, arXiv 2011.14522; *Tensor Programs V*, arXiv 2203.03466,
 //! Lemma J.1).
 
 use std::fmt;
+use std::mem::{Discriminant, discriminant};
 
 use serde::Serialize;
 
@@ -14,7 +16,7 @@ use super::Model;
 use super::explain::Scaled;
 use crate::error::{Error, Result};
 use crate::nn::ParamInfo;
-use crate::parametrization::{OptimizerFamily, Parametrization, Scales};
+use crate::parametrization::{Init, OptimizerFamily, Scales};
 
 /// How the second rule's treatment of a parameter is related to the first's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -35,17 +37,51 @@ pub struct CompareRow {
     pub path: String,
     /// Of the forward multipliers `A`.
     pub multiplier: Scaled,
-    /// Of the effective initial spreads `A B`.
-    pub init_std: Scaled,
+    /// Of the effective initial spreads or constants `A B`.
+    pub init: Scaled,
+    /// Whether both start from the same kind of distribution: normal, uniform or a constant.
+    pub same_distribution: bool,
     /// Of the effective learning rates.
     pub lr: Scaled,
     /// Of the products of learning rate and weight decay, by which weights shrink in a step; where there
     /// is no decay it does not count.
     pub weight_decay: Scaled,
-    /// Of the effective epsilons of Adam, `ε / A`.
+    /// Of the effective epsilons, `ε / A`; where the optimizer has none it does not count.
     pub eps: Scaled,
     /// Whether the two are the same.
     pub relation: Relation,
+}
+
+impl CompareRow {
+    /// What is the same under both rules.
+    fn same(path: &str) -> Self {
+        let one = Scaled::new(1.0, 1.0);
+        Self {
+            path: path.into(),
+            multiplier: one,
+            init: one,
+            same_distribution: true,
+            lr: one,
+            weight_decay: one,
+            eps: one,
+            relation: Relation::Equal,
+        }
+    }
+
+    /// The row with its relation.
+    fn judged(mut self, counted: Counted) -> Self {
+        let same = self.same_distribution
+            && is_one(self.init)
+            && is_one(self.lr)
+            && (!counted.weight_decay || is_one(self.weight_decay))
+            && (!counted.eps || is_one(self.eps));
+        self.relation = match (same, is_one(self.multiplier)) {
+            (false, _) => Relation::Different,
+            (true, true) => Relation::Equal,
+            (true, false) => Relation::Symmetric,
+        };
+        self
+    }
 }
 
 /// Two parametrizations of one network.
@@ -55,7 +91,8 @@ pub struct Comparison {
     pub rules: [String; 2],
     /// Network, width and optimizer in a line.
     pub title: String,
-    /// One row per trained parameter.
+    /// One row per trained parameter, one for each that another layer shares, and one for the factor of
+    /// residual branches where the rules differ in it.
     pub rows: Vec<CompareRow>,
 }
 
@@ -83,7 +120,7 @@ impl Comparison {
                 "{a} and {b} are the same up to the abc symmetry: from starts that correspond, they train alike"
             ),
             Relation::Different => format!(
-                "{a} and {b} differ in {} of {} parameters",
+                "{a} and {b} differ in {} of {} rows",
                 different.count(),
                 self.rows.len()
             ),
@@ -112,7 +149,10 @@ impl fmt::Display for Comparison {
             [
                 r.path.clone(),
                 r.multiplier.to_string(),
-                r.init_std.to_string(),
+                match r.same_distribution {
+                    true => r.init.to_string(),
+                    false => format!("{}, another distribution", r.init),
+                },
                 r.lr.to_string(),
                 r.weight_decay.to_string(),
                 r.eps.to_string(),
@@ -136,7 +176,8 @@ fn power(family: OptimizerFamily) -> i32 {
 /// What acts on the function, and the multiplier, which alone does not.
 struct Effective {
     multiplier: f64,
-    init_std: f64,
+    init: f64,
+    distribution: Discriminant<Init>,
     lr: f64,
     weight_decay: f64,
     eps: f64,
@@ -151,14 +192,20 @@ impl Effective {
         };
         Self {
             multiplier: s.multiplier,
-            init_std: s.multiplier * s.init.std(),
+            init: s.multiplier * start(s.init),
+            distribution: discriminant(&s.init),
             lr: s.multiplier.powi(power(family)) * s.lr * shape,
             weight_decay: s.lr * s.weight_decay,
-            eps: match family {
-                OptimizerFamily::Adam | OptimizerFamily::Muon => s.eps / s.multiplier,
-                OptimizerFamily::Sgd => 1.0,
-            },
+            eps: s.eps / s.multiplier,
         }
+    }
+}
+
+/// The spread, or the constant.
+fn start(init: Init) -> f64 {
+    match init {
+        Init::Normal(std) | Init::Uniform(std) => std,
+        Init::Constant(value) => value,
     }
 }
 
@@ -171,15 +218,24 @@ fn is_one(s: Scaled) -> bool {
     (s.value - 1.0).abs() < 1e-9 && s.exponent.is_none_or(|e| e == 0.0)
 }
 
-/// Compares the rules of two models of one network and width, for an optimizer family with or without
-/// weight decay.
+/// What of an optimizer's settings a comparison counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted {
+    /// Whether the optimizer has a weight decay other than 0.
+    pub weight_decay: bool,
+    /// Whether it has an epsilon.
+    pub eps: bool,
+}
+
+/// Compares the rules of two models of one network and width, for an optimizer family.
 ///
 /// # Errors
 /// If the models' parameters differ, or the network cannot be built at twice its width.
 pub fn compare(
     a: &Model,
     b: &Model,
-    (family, decay): (OptimizerFamily, bool),
+    family: OptimizerFamily,
+    counted: Counted,
 ) -> Result<Comparison> {
     let shapes = |m: &Model| -> Vec<_> {
         let params = m.params().iter();
@@ -201,66 +257,64 @@ pub fn compare(
             theirs.len()
         )));
     }
-    let (wide_a, wide_b) = (a.wider()?, b.wider()?);
-    let effective = |rule: &dyn Parametrization, info: &ParamInfo| {
-        Effective::new(&rule.scales(info, family), family)
+    let ((wide_a, tied_a), (wide_b, tied_b)) = (a.wider()?, b.wider()?);
+    let effective = |m: &Model, info: &ParamInfo| {
+        Effective::new(&m.parametrization().scales(info, family), family)
     };
     let mut rows = Vec::new();
     for (i, p) in a.params().iter().enumerate() {
         if !p.info.kind.is_trained() {
             continue;
         }
-        let (rule_a, rule_b) = (&**a.parametrization(), &**b.parametrization());
-        let here = [
-            effective(rule_a, &p.info),
-            effective(rule_b, &b.params()[i].info),
-        ];
-        let wide = [effective(rule_a, &wide_a[i]), effective(rule_b, &wide_b[i])];
+        let here = [effective(a, &p.info), effective(b, &b.params()[i].info)];
+        let wide = [effective(a, &wide_a[i]), effective(b, &wide_b[i])];
         let of = |f: fn(&Effective) -> f64| {
             let [here, wide] = [&here, &wide].map(|[a, b]| ratio(f(a), f(b)));
             Scaled::new(here, wide)
         };
-        let mut row = CompareRow {
-            path: p.info.path.clone(),
-            multiplier: of(|e| e.multiplier),
-            init_std: of(|e| e.init_std),
-            lr: of(|e| e.lr),
-            weight_decay: of(|e| e.weight_decay),
-            eps: of(|e| e.eps),
-            relation: Relation::Different,
-        };
-        let shrinks = !decay || is_one(row.weight_decay);
-        if shrinks && [row.init_std, row.lr, row.eps].into_iter().all(is_one) {
-            row.relation = match is_one(row.multiplier) {
-                true => Relation::Equal,
-                false => Relation::Symmetric,
-            };
-        }
-        rows.push(row);
+        rows.push(
+            CompareRow {
+                multiplier: of(|e| e.multiplier),
+                init: of(|e| e.init),
+                same_distribution: here[0].distribution == here[1].distribution,
+                lr: of(|e| e.lr),
+                weight_decay: of(|e| e.weight_decay),
+                eps: of(|e| e.eps),
+                ..CompareRow::same(&p.info.path)
+            }
+            .judged(counted),
+        );
     }
-    rows.extend(a.tied().iter().zip(b.tied()).filter_map(|(ours, theirs)| {
-        // the spread of the shared parameter, as it acts there
-        let acts = |m: &Model, (owner, info): &(String, ParamInfo)| {
-            let owner = m.params().iter().find(|p| p.info.path == *owner)?;
-            let scales = |info| m.parametrization().scales(info, family);
-            Some(scales(info).multiplier * scales(&owner.info).init.std())
-        };
-        let same = Scaled::new(1.0, 1.0);
-        let init_std = ratio(acts(a, ours)?, acts(b, theirs)?);
-        let init_std = Scaled::new(init_std, init_std);
-        Some(CompareRow {
-            path: ours.1.path.clone(),
-            multiplier: same,
-            init_std,
-            lr: same,
-            weight_decay: same,
-            eps: same,
-            relation: match is_one(init_std) {
-                true => Relation::Equal,
-                false => Relation::Different,
-            },
-        })
-    }));
+    // how a shared parameter acts in the other layer; all else is its owner's
+    let acts = |m: &Model, infos: &[ParamInfo], (owner, info): &(String, ParamInfo)| {
+        let owner = infos.iter().find(|i| i.path == *owner)?;
+        let scales = |info| m.parametrization().scales(info, family);
+        Some(scales(info).multiplier * start(scales(owner).init))
+    };
+    let infos = |m: &Model| -> Vec<_> { m.params().iter().map(|p| p.info.clone()).collect() };
+    let (infos_a, infos_b) = (infos(a), infos(b));
+    for (i, (ours, theirs)) in a.tied().iter().zip(b.tied()).enumerate() {
+        let here = (acts(a, &infos_a, ours), acts(b, &infos_b, theirs));
+        let wide = (acts(a, &wide_a, &tied_a[i]), acts(b, &wide_b, &tied_b[i]));
+        if let ((Some(a), Some(b)), (Some(wide_a), Some(wide_b))) = (here, wide) {
+            rows.push(
+                CompareRow {
+                    init: Scaled::new(ratio(a, b), ratio(wide_a, wide_b)),
+                    ..CompareRow::same(&ours.1.path)
+                }
+                .judged(counted),
+            );
+        }
+    }
+    let ((ours, _), (theirs, _)) = (a.branches(), b.branches());
+    if ours != theirs {
+        let factor = ratio(ours, theirs);
+        rows.push(CompareRow {
+            multiplier: Scaled::new(factor, factor),
+            relation: Relation::Different,
+            ..CompareRow::same("(residual branches)")
+        });
+    }
     let network = a.network();
     let rules = [a, b].map(|m| m.parametrization().name().to_string());
     Ok(Comparison {

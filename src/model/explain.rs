@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Model;
 use crate::error::Result;
-use crate::nn::{ParamInfo, Role, Sizes};
+use crate::nn::{ParamInfo, Role};
 use crate::optim::Optimizer;
 use crate::parametrization::{OptimizerFamily, Scales};
 
@@ -151,8 +151,7 @@ pub fn explain_optimizer(model: &Model, optimizer: &dyn Optimizer) -> Result<Exp
 pub fn explain(model: &Model, family: OptimizerFamily, lr: Option<f64>) -> Result<Explanation> {
     let network = model.network();
     let rule = model.parametrization();
-    let doubled = network.at(2 * network.width.unwrap_or(1));
-    let wider = model.wider()?;
+    let (wider, tied) = model.wider()?;
     let row = |info: &ParamInfo, wider: &ParamInfo| {
         let here = rule.scales(info, family);
         let there = rule.scales(wider, family);
@@ -174,11 +173,6 @@ pub fn explain(model: &Model, family: OptimizerFamily, lr: Option<f64>) -> Resul
     };
     let params = model.params().iter().zip(&wider);
     let mut rows: Vec<_> = params.map(|(p, wider)| row(&p.info, wider)).collect();
-    let sizes = Sizes {
-        width: doubled.width.unwrap_or(1),
-        outputs: model.outputs(),
-    };
-    let tied = doubled.tied(sizes, model.input(), &wider)?;
     let tied = model.tied().iter().zip(&tied);
     let tied = tied.filter_map(|((owner, info), (_, wider))| {
         let owner = rows.iter().find(|r| r.path == *owner)?;
@@ -193,10 +187,9 @@ pub fn explain(model: &Model, family: OptimizerFamily, lr: Option<f64>) -> Resul
     });
     let tied: Vec<_> = tied.collect();
     rows.extend(tied);
-    let blocks = model.params().first().map_or(0, |p| p.info.blocks);
-    let branches = match rule.branch_multiplier(blocks) {
-        1.0 => String::new(),
-        factor => format!(", branches of {blocks} blocks times {factor:.4}"),
+    let branches = match model.branches() {
+        (1.0, _) => String::new(),
+        (factor, blocks) => format!(", branches of {blocks} blocks times {factor:.4}"),
     };
     Ok(Explanation {
         title: format!(

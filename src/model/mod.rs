@@ -11,7 +11,7 @@ mod init;
 mod model;
 mod needs;
 
-pub use compare::{CompareRow, Comparison, Relation, compare};
+pub use compare::{CompareRow, Comparison, Counted, Relation, compare};
 pub use explain::{ExplainRow, Explanation, Scaled, explain, explain_optimizer};
 pub use model::{Model, ModelSettings, Parameter, SharedModel};
 pub(crate) use needs::Work;

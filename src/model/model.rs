@@ -10,7 +10,7 @@ use super::needs::{held, need};
 use crate::error::{Error, Result};
 use crate::memory::{self, Need};
 use crate::nn::{Gradients, Network, Node, Param, ParamInfo, Plan, Sizes, reads_by_product};
-use crate::parametrization::{OptimizerFamily, Parametrization, Scales};
+use crate::parametrization::{Init, OptimizerFamily, Parametrization, Scales};
 use crate::tensor::elem::{dispatch, read, write};
 use crate::tensor::elementwise::copy;
 
@@ -158,7 +158,7 @@ impl Model {
         let tied = network.tied(sizes, &input, &infos)?;
         for (owner, info) in &tied {
             let scales = parametrization.scales(info, OptimizerFamily::Sgd);
-            if scales.init.std() == 0.0 {
+            if scales.init == Init::Constant(0.0) {
                 return Err(Error::setting(format!(
                     "{} cannot start at zero, for it is also {owner}",
                     info.path
@@ -168,7 +168,7 @@ impl Model {
             let multiplier = scales.multiplier;
             nodes = nodes
                 .into_iter()
-                .map(|node| node.with_tied(multiplier))
+                .map(|node| node.with_tied(owner, multiplier))
                 .collect();
         }
         let members = settings.seeds.len();
@@ -295,7 +295,9 @@ impl Model {
             input: self.input.clone(),
             sizes: self.sizes,
             positions: self.positions.clone(),
-            nodes: self.network.nodes(self.sizes)?,
+            // not the network's own: these have the parametrization's multipliers
+            nodes: self.nodes.clone(),
+            tied: self.tied.clone(),
             params: params.collect::<Result<_>>()?,
             eval: None,
             fitted: self.fitted,
@@ -317,15 +319,23 @@ impl Model {
         &self.tied
     }
 
-    /// The parameters of the same network at twice the width.
+    /// What [`Model::params`] and [`Model::tied`] are at twice the width.
     ///
     /// # Errors
-    /// If it cannot be built.
-    pub(super) fn wider(&self) -> Result<Vec<ParamInfo>> {
-        let doubled = self.network.at(2 * self.network.width.unwrap_or(1));
+    /// If the network cannot be built there.
+    pub(super) fn wider(&self) -> Result<(Vec<ParamInfo>, Vec<(String, ParamInfo)>)> {
+        let width = 2 * self.network.width.unwrap_or(1);
+        let (doubled, outputs) = (self.network.at(width), self.outputs());
         let base = self.parametrization.base_width();
-        let (infos, _) = doubled.infos(self.outputs(), &self.input, base)?;
-        Ok(infos)
+        let (infos, _) = doubled.infos(outputs, &self.input, base)?;
+        let tied = doubled.tied(Sizes { width, outputs }, &self.input, &infos)?;
+        Ok((infos, tied))
+    }
+
+    /// What branches are multiplied by, and how many residual blocks there are.
+    pub(super) fn branches(&self) -> (f64, usize) {
+        let blocks = self.params.first().map_or(0, |p| p.info.blocks);
+        (self.parametrization.branch_multiplier(blocks), blocks)
     }
 
     /// The parameters in the order of the forward pass.

@@ -118,6 +118,13 @@ pub struct Tied {
     pub shape: Vec<usize>,
 }
 
+impl Tied {
+    /// Path of the parameter.
+    pub fn param(&self) -> String {
+        format!("{}.weight", self.to)
+    }
+}
+
 /// What a pass over a layer is about: sizes, parameters, input. All slices are those of one member.
 #[derive(Debug, Clone, Copy)]
 pub struct Pass<'a, T> {

@@ -98,13 +98,16 @@ impl Node {
         })
     }
 
-    /// The same part with the forward multiplier of layers that share a parameter with another.
-    pub fn with_tied(self, multiplier: f64) -> Self {
+    /// The same part with the forward multiplier of layers that compute with the parameter at `owner`,
+    /// another's.
+    pub fn with_tied(self, owner: &str, multiplier: f64) -> Self {
         self.map(&|node| match node {
-            Self::Layer { name, layer } => Self::Layer {
-                layer: layer.with_multiplier(multiplier).unwrap_or(layer),
-                name,
-            },
+            Self::Layer { name, layer } => {
+                let shares = layer.tied(&[]).is_some_and(|t| t.param() == owner);
+                let other = shares.then(|| layer.with_multiplier(multiplier)).flatten();
+                let layer = other.unwrap_or(layer);
+                Self::Layer { name, layer }
+            }
             other => other,
         })
     }
@@ -322,7 +325,7 @@ impl Network {
     ) -> Result<Vec<(String, ParamInfo)>> {
         let found = self.describe(sizes, input)?.tied.into_iter();
         let turned = found.filter_map(|(path, tied)| {
-            let to = join(&tied.to, "weight");
+            let to = tied.param();
             let owner = infos.iter().find(|i| i.path == to)?;
             let rows = owner.shape.first().copied().unwrap_or(1);
             let info = ParamInfo {
@@ -428,7 +431,7 @@ struct Found {
 impl Found {
     /// Adds a layer's parameter that is another's.
     fn tie(&mut self, place: &str, tied: Tied) -> Result<()> {
-        let path = join(&tied.to, "weight");
+        let path = tied.param();
         match self.params.iter().find(|p| p.path == path) {
             Some(p) if p.shape == tied.shape => {
                 self.tied.push((place.to_string(), tied));

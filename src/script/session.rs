@@ -322,7 +322,7 @@ mod tests {
         let path = s.output_path("figures/loss.svg").unwrap();
         assert_eq!(path, folder.path().join("out/figures/loss.svg"));
         assert!(path.parent().unwrap().is_dir());
-        for name in ["/tmp/x", "../x", "a/../../x", "", "."] {
+        for name in ["/x", "../x", "a/../../x", "", "."] {
             let e = s.output_path(name).unwrap_err();
             assert_eq!(e.kind, ErrorKind::Io, "{name}");
             assert!(

@@ -351,6 +351,12 @@ impl<'a> Builder<'a> {
                 && op.path == tied.to
                 && params.len() == 1
             {
+                if *others {
+                    return Err(Error::setting(format!(
+                        "{path} and a layer before it both share the parameter of {}; only one may",
+                        tied.to
+                    )));
+                }
                 *others = true;
                 self.shared = true;
                 return Ok(params.clone());

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Registry;
 use super::model::ModelValue;
 use super::optim::OptimizerValue;
-use crate::model::{CompareRow, Comparison, Relation, compare};
+use crate::model::{CompareRow, Comparison, Counted, Relation, compare};
 use crate::parametrization::OptimizerFamily;
 use crate::script::{OrRaise, RhaiResultOf};
 
@@ -35,11 +35,12 @@ mod functions {
     use super::*;
 
     /// Where the parametrizations of two models of one network and width differ, and whether that matters, for an
-    /// optimizer (SGD without weight decay if none is given). A parameter w enters as A w, starts with spread B and learns
-    /// at the rate C; the function depends on A B, on A² C for SGD or A C for Adam, on ε / A, and, if the
-    /// optimizer has one, on C times the weight decay. Where these agree and A does not, the abc symmetry (*Tensor Programs IV*,
-    /// arXiv 2011.14522) makes both rules the same. Numbers are the second model's in units of the
-    /// first's, with their exponents of width.
+    /// optimizer (SGD without weight decay if none is given). A parameter w enters as A w, starts with
+    /// spread B and learns at the rate C; the function depends on A B and the kind of distribution, on A² C
+    /// for SGD or A C for Adam, on ε / A and C times the weight decay where the optimizer has them, and on
+    /// the factor of residual branches. Where these agree and A does not, the abc symmetry (*Tensor
+    /// Programs IV*, arXiv 2011.14522) makes both rules the same. Numbers are the second model's in units
+    /// of the first's, with their exponents of width.
     ///
     /// ```rhai
     /// let net = mlp(#{ width: 128, inputs: 20 });
@@ -57,10 +58,13 @@ mod functions {
         optimizer: OptimizerValue,
     ) -> RhaiResultOf<Comparison> {
         let settings = optimizer.0.settings();
-        let decay = settings
-            .get("weight_decay")
-            .is_some_and(|d| *d != json!(0.0));
-        compare(&a.read(), &b.read(), (optimizer.0.family(), decay)).or_raise(&ctx)
+        let counted = Counted {
+            weight_decay: settings
+                .get("weight_decay")
+                .is_some_and(|d| *d != json!(0.0)),
+            eps: settings.get("eps").is_some(),
+        };
+        compare(&a.read(), &b.read(), optimizer.0.family(), counted).or_raise(&ctx)
     }
     #[rhai_fn(name = "compare", return_raw)]
     pub fn compare_default(
@@ -68,7 +72,11 @@ mod functions {
         a: ModelValue,
         b: ModelValue,
     ) -> RhaiResultOf<Comparison> {
-        compare(&a.read(), &b.read(), (OptimizerFamily::Sgd, false)).or_raise(&ctx)
+        let counted = Counted {
+            weight_decay: false,
+            eps: false,
+        };
+        compare(&a.read(), &b.read(), OptimizerFamily::Sgd, counted).or_raise(&ctx)
     }
 
     /// How two parametrizations as wholes are related: `"equal"`, `"symmetric"` or `"different"`.
@@ -95,9 +103,9 @@ mod functions {
         comparison.verdict()
     }
 
-    /// The rows of a comparison as maps: `path`, `relation`, and the ratios `multiplier`, `init_std`, `lr`,
-    /// `weight_decay` and `eps`, each with its exponent of width under `…_exponent` (`()` where the
-    /// ratio is 0).
+    /// The rows of a comparison as maps: `path`, `relation`, `same_distribution`, and the ratios `multiplier`,
+    /// `init`, `lr`, `weight_decay` and `eps`, each with its exponent of width under `…_exponent` (`()`
+    /// where the ratio is 0).
     ///
     /// ```rhai
     /// let net = mlp(#{ width: 128, inputs: 20 });
@@ -110,9 +118,10 @@ mod functions {
             let mut map = Map::new();
             map.insert("path".into(), row.path.clone().into());
             map.insert("relation".into(), word(row.relation).into());
+            map.insert("same_distribution".into(), row.same_distribution.into());
             for (name, number) in [
                 ("multiplier", row.multiplier),
-                ("init_std", row.init_std),
+                ("init", row.init),
                 ("lr", row.lr),
                 ("weight_decay", row.weight_decay),
                 ("eps", row.eps),
