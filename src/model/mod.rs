@@ -5,6 +5,7 @@
 //! metrics and probes all look at.
 
 mod compare;
+mod evaluate;
 mod explain;
 mod init;
 #[allow(clippy::module_inception)]

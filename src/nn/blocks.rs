@@ -6,7 +6,7 @@ use super::layers::{
     Activation, Attention, AttentionScale, Dropout, Glu, LayerNorm, Linear, PositionalEmbedding,
     QkNorm, RmsNorm, Rope,
 };
-use super::network::Node;
+use super::node::Node;
 use crate::error::{Error, Result};
 use crate::tensor::rope::Pairs;
 

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::layers::{Activation, Conv2d, Flatten, GlobalAvgPool, Linear, Pool2d, Pooling};
-use super::network::{Network, Node, Sizes};
+use super::network::{Network, Sizes};
+use super::node::Node;
 use super::resnet::ImageNorm;
 
 /// How the image becomes smaller behind a convolution of a [`cnn`].

@@ -1,6 +1,7 @@
 //! What a training step costs at least: arithmetic, memory traffic, memory.
 
-use super::network::{Network, Node, Sizes, same_shapes};
+use super::network::{Network, Sizes, same_shapes};
+use super::node::Node;
 use crate::error::{Error, Result};
 
 /// Counts of a network at one width, for one member, from its description alone.

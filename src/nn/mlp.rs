@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::layers::{Activation, Flatten, LayerNorm, Linear};
-use super::network::{Network, Node};
+use super::network::Network;
+use super::node::Node;
 
 /// Settings of [`mlp`].
 #[derive(Debug, Clone, Serialize)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::layer::{Layer, Tied};
+use super::layer::Tied;
+use super::node::Node;
 use super::param::{ParamInfo, ParamKind, ParamSpec, Role};
 use crate::error::{Error, Result};
 
@@ -16,141 +17,6 @@ pub struct Sizes {
     pub width: usize,
     /// Number of outputs that the stream asks for.
     pub outputs: usize,
-}
-
-/// One part of a network. The name is its part of the parameters' paths.
-#[derive(Debug, Clone)]
-pub enum Node {
-    /// A layer.
-    Layer {
-        /// Part of the path, for instance `readout` or `0`.
-        name: String,
-        /// The layer.
-        layer: Arc<dyn Layer>,
-    },
-    /// The sum of what several branches make of x.
-    Parallel {
-        /// Part of the path; paths in the branches go on with their numbers.
-        name: String,
-        /// The branches; one without layers is x itself.
-        branches: Vec<Vec<Node>>,
-    },
-    /// `shortcut(x) + multiplier · body(x)`.
-    Residual {
-        /// Part of the path.
-        name: String,
-        /// The branch.
-        body: Vec<Node>,
-        /// What is added to it; nothing for x itself. Its paths start with `shortcut`.
-        shortcut: Vec<Node>,
-        /// Factor of the branch.
-        multiplier: f64,
-    },
-}
-
-impl Node {
-    /// A layer under a name.
-    pub fn layer(name: impl Into<String>, layer: impl Layer + 'static) -> Self {
-        Self::Layer {
-            name: name.into(),
-            layer: Arc::new(layer),
-        }
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::Layer { name, .. }
-            | Self::Parallel { name, .. }
-            | Self::Residual { name, .. } => name,
-        }
-    }
-
-    /// The same part with every node inside it, and itself, changed by `f`.
-    fn map(self, f: &impl Fn(Self) -> Self) -> Self {
-        let all = |nodes: Vec<Self>| nodes.into_iter().map(|node| node.map(f)).collect();
-        f(match self {
-            Self::Layer { .. } => self,
-            Self::Parallel { name, branches } => Self::Parallel {
-                name,
-                branches: branches.into_iter().map(all).collect(),
-            },
-            Self::Residual {
-                name,
-                body,
-                shortcut,
-                multiplier,
-            } => Self::Residual {
-                name,
-                body: all(body),
-                shortcut: all(shortcut),
-                multiplier,
-            },
-        })
-    }
-
-    /// The same part with the branches of its residual blocks multiplied by `factor` once more.
-    pub fn with_branches(self, factor: f64) -> Self {
-        self.map(&|mut node| {
-            if let Self::Residual { multiplier, .. } = &mut node {
-                *multiplier *= factor;
-            }
-            node
-        })
-    }
-
-    /// The same part with the forward multiplier of layers that compute with the parameter at `owner`,
-    /// another's.
-    pub fn with_tied(self, owner: &str, multiplier: f64) -> Self {
-        self.map(&|node| match node {
-            Self::Layer { name, layer } => {
-                let shares = layer.tied(&[]).is_some_and(|t| t.param() == owner);
-                let other = shares.then(|| layer.with_multiplier(multiplier)).flatten();
-                let layer = other.unwrap_or(layer);
-                Self::Layer { name, layer }
-            }
-            other => other,
-        })
-    }
-
-    /// The same part under another name.
-    pub fn named(mut self, new: impl Into<String>) -> Self {
-        match &mut self {
-            Self::Layer { name, .. }
-            | Self::Parallel { name, .. }
-            | Self::Residual { name, .. } => *name = new.into(),
-        }
-        self
-    }
-
-    fn settings(&self) -> Value {
-        let all = |nodes: &[Self]| nodes.iter().map(Self::settings).collect::<Vec<_>>();
-        match self {
-            Self::Parallel { name, branches } => {
-                let branches: Vec<_> = branches.iter().map(|b| all(b)).collect();
-                json!({ "name": name, "layer": "parallel", "branches": branches })
-            }
-            Self::Layer { name, layer } => {
-                json!({ "name": name, "layer": layer.kind(), "settings": layer.settings() })
-            }
-            Self::Residual {
-                name,
-                body,
-                shortcut,
-                multiplier,
-            } => {
-                let mut settings = json!({
-                    "name": name,
-                    "layer": "residual",
-                    "multiplier": multiplier,
-                    "body": all(body),
-                });
-                if let (false, Some(map)) = (shortcut.is_empty(), settings.as_object_mut()) {
-                    map.insert("shortcut".into(), json!(all(shortcut)));
-                }
-                settings
-            }
-        }
-    }
 }
 
 /// A network's parameters and output shape at one width, for one input shape.

@@ -1,7 +1,9 @@
 //! A network compiled for a batch size: operations in order over buffers made once.
 
+mod backward;
 mod build;
 mod gram;
+mod place;
 mod run;
 mod signal;
 mod tangent;
@@ -12,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{DType, Device, Tensor};
 
 use super::layer::{Layer, LayerElem, Param};
-use super::network::Node;
+use super::node::Node;
 use crate::error::{Error, Result};
 use crate::memory::Need;
 use crate::tensor::elem::unsupported;

@@ -5,7 +5,8 @@ use serde::Serialize;
 use super::layers::{
     Activation, BatchNorm, Conv2d, GlobalAvgPool, GroupNorm, Linear, Pool2d, Pooling,
 };
-use super::network::{Network, Node, Sizes};
+use super::network::{Network, Sizes};
+use super::node::Node;
 
 /// What follows a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::blocks::Blocks;
 use super::layers::{Embedding, Linear, TiedReadout};
-use super::network::{Network, Node, Sizes};
+use super::network::{Network, Sizes};
+use super::node::Node;
 use crate::error::Result;
 
 /// Settings of [`transformer`].

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::blocks::Blocks;
 use super::layers::{Activation, ClassToken, Linear, Patches, PositionPool};
-use super::network::{Network, Node, Sizes};
+use super::network::{Network, Sizes};
+use super::node::Node;
 use crate::error::Result;
 
 /// What the readout of a [`vit`] sees.
