@@ -20,6 +20,8 @@ from transformer import attention, rope
 class Params:
     """Parameters that come into being when they are used for the first time."""
 
+    training = False
+
     def __init__(self, rng):
         self.rng, self.all = rng, {}
 
@@ -46,6 +48,15 @@ class Params:
         weight = self.weight(f"{name}.weight", outputs, x.shape[1], *kernel)
         padding = [k // 2 for k in kernel]
         return F.conv2d(x, weight, self.vector(f"{name}.bias", outputs) if bias else None, stride, padding)
+
+    def tied(self, name, x, table):
+        """A readout that shares a table."""
+        return F.linear(x, self.all[table])
+
+    def running(self, name, channels):
+        """Estimates of a batch norm's mean and variance."""
+        mean = self.vector(f"{name}.running_mean", channels)
+        return mean.detach(), self.make(f"{name}.running_var", 0.5 + self.rng.random(channels)).detach()
 
 
 ACTIVATIONS = {
@@ -76,7 +87,7 @@ def blocks(p, x, depth, heads, mlp_ratio, activation, gated, bias, norm, norm_po
             qkv = torch.stack([q, k, parts[..., 2, :, :]], dim=-3).reshape(qkv.shape)
         if positions == "rope":
             qkv = rope(qkv, heads, 10_000.0, "halves")
-        factor = 1 / size if scale == "1/d" else None
+        factor = {"1/d": 1 / size, "1/sqrt(d)": None}.get(scale, scale)
         branch = p.linear(f"{path}.out", attention(qkv, heads, causal, factor), width, bias)
         x = post(f"{path}.norm", x + multiplier * branch)
         path = f"blocks.{i}.mlp"
@@ -93,7 +104,7 @@ def transformer(p, tokens, width, vocab, positions, tied=False, **settings):
     if positions == "learned":
         x = x + p.table("positions.weight", tokens.shape[1], width)
     x = blocks(p, x, positions=positions, causal=True, **settings)
-    return F.linear(x, p.all["embedding.weight"]) if tied else p.linear("readout", x, vocab, False)
+    return p.tied("readout", x, "embedding.weight") if tied else p.linear("readout", x, vocab, False)
 
 
 def vit(p, images, width, patch, pool, outputs, positions, **settings):
@@ -115,9 +126,8 @@ def image_norm(p, name, x, kind):
     channels = x.shape[1]
     gain, shift = p.vector(f"{name}.weight", channels, 1.0), p.vector(f"{name}.bias", channels)
     if kind == "batch":
-        mean, var = p.vector(f"{name}.running_mean", channels), p.make(f"{name}.running_var", 0.5 + p.rng.random(channels))
-        return F.batch_norm(x, mean.detach(), var.detach(), gain, shift, False, 0.1, 1e-5)
-    return F.group_norm(x, 1 if kind == "layer" else 2, gain, shift, 1e-5)
+        return F.batch_norm(x, *p.running(name, channels), gain, shift, p.training, 0.1, 1e-5)
+    return F.group_norm(x, {"layer": 1, "group": 2}.get(kind, kind), gain, shift, 1e-5)
 
 
 def resnet(p, x, width, blocks, bottleneck, stem, norm, multiplier, outputs):

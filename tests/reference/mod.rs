@@ -23,7 +23,7 @@ pub struct Fixture {
 pub struct Array {
     /// Sizes of the axes.
     pub shape: Vec<usize>,
-    /// The elements; class numbers too are given as `f64`.
+    /// The elements; `f32` and class numbers too are given as `f64`.
     pub values: Vec<f64>,
 }
 
@@ -64,6 +64,13 @@ impl Fixture {
                 .0
                 .iter()
                 .map(|b| f64::from_le_bytes(*b))
+                .collect(),
+            Dtype::F32 => view
+                .data()
+                .as_chunks()
+                .0
+                .iter()
+                .map(|b| f64::from(f32::from_le_bytes(*b)))
                 .collect(),
             Dtype::U32 => view
                 .data()
