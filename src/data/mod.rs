@@ -8,6 +8,7 @@
 //! | [`MarkovTokens`] | endless token sequences of a random Markov chain |
 //! | [`Mnist`] | MNIST and Fashion-MNIST from idx files |
 //! | [`Cifar10`] | CIFAR-10 from its binary batches |
+//! | [`Text`] | endless windows of a text file |
 //! | [`FromTensors`] | the caller's own arrays |
 
 mod bytes;
@@ -29,6 +30,8 @@ mod teacher;
 mod test_set;
 #[cfg(test)]
 mod testing;
+mod text;
+mod vocabulary;
 
 pub use cifar10::Cifar10;
 pub use describe::describe;
@@ -40,3 +43,5 @@ pub use sparse_parity::{SparseParity, SparseParitySettings};
 pub use stream::{Batch, Labels, Stream, Targets};
 pub use synthetic_images::{SYNTHETIC_IMAGE_CLASSES, SyntheticImages, SyntheticImagesSettings};
 pub use teacher::{Teacher, TeacherSettings};
+pub use text::{Text, TextSettings, TextVocab};
+pub use vocabulary::Vocabulary;

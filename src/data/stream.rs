@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::vocabulary::Vocabulary;
 use crate::error::Result;
 
 /// What a stream's examples are labelled with.
@@ -76,6 +77,11 @@ pub trait Stream: Send + Sync {
     /// `[context]` for the next token at each position of a text.
     fn target_positions(&self) -> &[usize] {
         &[]
+    }
+
+    /// What tokens stand for, where examples are tokens of a text.
+    fn vocabulary(&self) -> Option<&Vocabulary> {
+        None
     }
 
     /// Number of distinct training examples, `None` for an endless stream.

@@ -8,8 +8,8 @@ use rhai::plugin::*;
 use super::super::tensor::TensorValue;
 use super::super::{Registry, values};
 use super::{BatchValue, StreamValue};
-use crate::data::{Labels, Targets, describe};
-use crate::error::Error;
+use crate::data::{Labels, Targets, Vocabulary, describe};
+use crate::error::{Error, Result};
 use crate::script::{OrRaise, RhaiResultOf, raise};
 
 pub(super) fn register(registry: &mut Registry) {
@@ -20,6 +20,14 @@ fn labels(batch: &BatchValue) -> &candle_core::Tensor {
     match &batch.0.labels {
         Labels::Classes(t) | Labels::Values(t) => t,
     }
+}
+
+fn vocabulary(stream: &StreamValue) -> Result<&Vocabulary> {
+    stream.0.vocabulary().ok_or_else(|| {
+        let name = stream.0.name();
+        Error::setting(format!("the tokens of a {name} stream stand for no text"))
+            .with_help("data::text makes streams of text")
+    })
 }
 
 fn whole(ctx: &NativeCallContext, name: &str, value: i64) -> RhaiResultOf<u64> {
@@ -136,6 +144,46 @@ mod functions {
         let size = whole(&ctx, "size", size)? as usize;
         let batch = stream.0.batch(start, size).or_raise(&ctx)?;
         Ok(BatchValue(Arc::new(batch)))
+    }
+
+    /// The tokens of a text in the vocabulary of a `data::text` stream. Fails for a character that its
+    /// file does not have.
+    ///
+    /// ```rhai
+    /// write_text("ab.txt", "abracadabra, abracadabra! ");
+    /// let s = data::text(output_folder() + "/ab.txt", #{ context: 1 });
+    /// s.encode("cab")         // → [5, 3, 4]
+    /// ```
+    #[rhai_fn(pure, return_raw)]
+    pub fn encode(
+        ctx: NativeCallContext,
+        stream: &mut StreamValue,
+        text: &str,
+    ) -> RhaiResultOf<Array> {
+        let tokens = vocabulary(stream).and_then(|v| v.encode(text));
+        let tokens = tokens.or_raise(&ctx)?.into_iter();
+        Ok(tokens
+            .map(|token| Dynamic::from(i64::from(token)))
+            .collect())
+    }
+
+    /// The text of tokens, an array or a tensor of any shape read in order, of a `data::text` stream.
+    /// Bytes that are no UTF-8 become `�`.
+    ///
+    /// ```rhai
+    /// write_text("ab.txt", "abracadabra, abracadabra! ");
+    /// let s = data::text(output_folder() + "/ab.txt", #{ context: 1 });
+    /// s.decode([5, 3, 4])     // → "cab"
+    /// ```
+    #[rhai_fn(pure, return_raw)]
+    pub fn decode(
+        ctx: NativeCallContext,
+        stream: &mut StreamValue,
+        tokens: Dynamic,
+    ) -> RhaiResultOf<String> {
+        let tokens = values::steps("decode", "tokens", &tokens).or_raise(&ctx)?;
+        let text = vocabulary(stream).and_then(|v| v.decode(&tokens));
+        text.or_raise(&ctx)
     }
 
     /// The fixed test set as one batch; it shares no example with the training positions.
