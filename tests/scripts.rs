@@ -157,6 +157,43 @@ fn the_learning_rate_transfer_prints_its_verdicts_and_writes_its_figure() {
 }
 
 #[test]
+fn the_transfer_of_a_gpt_reads_a_text_and_says_where_one_is_missing() {
+    let (guard, out) = fresh();
+    let none = run("scripts/gpt_transfer.rhai", &[], &out);
+    assert_eq!(none.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&none.stderr).to_string();
+    assert!(message.contains("--set text=FILE"), "{message}");
+    let text = guard.path().join("some.txt");
+    std::fs::write(&text, "The wider, the better? ".repeat(30)).unwrap();
+    let text = format!("text={}", text.display());
+    let small = [
+        text.as_str(),
+        "widths=32,64",
+        "steps=3",
+        "context=8",
+        "batch=4",
+        "from=0.005",
+        "to=0.02",
+        "test_points=4",
+    ]
+    .map(|s| ["--set", s]);
+    let printed = done(&run(
+        "scripts/gpt_transfer.rhai",
+        small.as_flattened(),
+        &out,
+    ));
+    for words in ["best lr", "sp: from width 32 to 64 the best lr moves by"] {
+        assert!(
+            printed.contains(words),
+            "`{words}` is missing in\n{printed}"
+        );
+    }
+    for file in ["transfer.png", "transfer.csv", "transfer-table.csv"] {
+        assert!(out.join(file).metadata().unwrap().len() > 100, "{file}");
+    }
+}
+
+#[test]
 fn the_tour_runs() {
     let (_guard, out) = fresh();
     let printed = done(&run("scripts/tour.rhai", &[], &out));
