@@ -146,6 +146,9 @@ impl Network {
                 ));
             }
         }
+        for (a, b) in here.params.iter().zip(&wider.params) {
+            check_growth(a, b, width)?;
+        }
         let role = |i: usize| {
             let (a, b) = (&here.params[i], &wider.params[i]);
             Role::infer(a.kind, b.fan_in > a.fan_in, b.fan_out > a.fan_out)
@@ -356,4 +359,26 @@ fn describe(
         }
     }
     Ok(shape)
+}
+
+/// Checks that a parameter's growth is one that roles tell apart: fans grow or stay, and no size changes without them.
+fn check_growth(here: &ParamSpec, wider: &ParamSpec, width: usize) -> Result<()> {
+    let fans = |p: &ParamSpec| [("fan-in", p.fan_in), ("fan-out", p.fan_out)];
+    let mut pairs = fans(here).into_iter().zip(fans(wider));
+    let (path, twice) = (&here.path, 2 * width);
+    if let Some(((what, a), (_, b))) = pairs.find(|((_, a), (_, b))| b < a) {
+        return Err(Error::setting(format!(
+            "the role of {path} cannot be inferred: its {what} falls from {a} at width {width} to {b} at width {twice}"
+        ))
+        .with_help("sizes may grow with width or stay"));
+    }
+    if here.shape != wider.shape && fans(here) == fans(wider) {
+        return Err(Error::setting(format!(
+            "the role of {path} cannot be inferred: its shape changes from {:?} at width {width} to {:?} at width \
+             {twice}, but neither the inputs that its layer sums over nor its outputs do",
+            here.shape, wider.shape
+        ))
+        .with_help("no parametrization covers such a size: let it be the same at every width"));
+    }
+    Ok(())
 }

@@ -106,6 +106,7 @@ pub fn network_of(function: StoredFn, width: usize) -> Result<Network> {
     });
     network.input = first.input;
     network.outputs = first.outputs;
+    network.blocks = first.blocks;
     Ok(network)
 }
 
