@@ -596,7 +596,7 @@ fn a_shared_parameter_is_updated_by_its_whole_gradient() -> Result<()> {
             clip,
             ..TrainerSettings::default()
         };
-        let scales = shared.read().unwrap().scales(OptimizerFamily::Sgd);
+        let scales = shared.read().unwrap().scales(OptimizerFamily::Sgd).unwrap();
         let mut trainer = Trainer::new(
             shared.clone(),
             Arc::new(optimizer),

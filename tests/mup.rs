@@ -265,7 +265,7 @@ fn scales_equal_those_of_microsoft_mup() -> Result<()> {
                     );
                 };
                 for (family, their_name) in families {
-                    let scales = model.scales(family)[index];
+                    let scales = &model.scales(family).unwrap()[index];
                     let multipliers = &theirs["optimizer_multipliers"][their_name][name];
                     close(scales.lr, &multipliers["lr"], "lr");
                     close(

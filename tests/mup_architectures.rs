@@ -335,8 +335,8 @@ fn scales_equal_those_of_microsoft_mup() -> Result<()> {
         for (width, theirs) in variant.json["widths"].as_object().unwrap() {
             let model = variant.model(width)?;
             let (sgd, adam) = (
-                model.scales(OptimizerFamily::Sgd),
-                model.scales(OptimizerFamily::Adam),
+                model.scales(OptimizerFamily::Sgd).unwrap(),
+                model.scales(OptimizerFamily::Adam).unwrap(),
             );
             let trained = model.params().iter().filter(|p| p.info.kind.is_trained());
             let ours: BTreeSet<&str> = trained.map(|p| p.info.path.as_str()).collect();
@@ -379,7 +379,10 @@ fn scales_equal_those_of_microsoft_mup() -> Result<()> {
             }
             for (owner, info) in model.tied() {
                 assert_eq!(owner, "embedding.weight");
-                let scales = model.parametrization().scales(info, OptimizerFamily::Sgd);
+                let scales = model
+                    .parametrization()
+                    .scales(info, OptimizerFamily::Sgd)
+                    .unwrap();
                 assert_close(name, &[scales.multiplier], &[readout], 1e-15);
             }
             let tied = variant.json["settings"]["tied"].as_bool().unwrap_or(false);

@@ -1,17 +1,19 @@
 //! Optimizers, clipping and schedules against PyTorch and lion-pytorch over 100 steps.
 
 mod reference;
+mod stepping;
 
 use candle_core::{DType, Device, Tensor};
 use reference::Fixture;
 use serde_json::Value;
+use stepping::{PLAIN, info, members, shaped, states, updated};
 use widthwise::error::Result;
-use widthwise::nn::{ParamInfo, ParamKind, Role};
+use widthwise::nn::Role;
 use widthwise::optim::{
     Adam, Adjust, DecayShape, Lion, Muon, Optimizer, PerMember, Schedule, Sgd, TensorUpdate,
     update as update_all,
 };
-use widthwise::parametrization::{Init, Scales};
+use widthwise::parametrization::Scales;
 use widthwise::tensor::elem::to_f64;
 use widthwise::train::Clip;
 
@@ -79,70 +81,6 @@ fn muon() -> Muon {
         beta2: 0.95.into(),
         adam_eps: 1e-6.into(),
     }
-}
-
-/// A parameter of this shape, a matrix if it has two sides or more.
-fn info(shape: &[usize], role: Role) -> ParamInfo {
-    let (outputs, inputs) = shape.split_last().unwrap();
-    let (fan_in, fan_out) = (inputs.iter().product(), *outputs);
-    ParamInfo {
-        path: "parameter".into(),
-        shape: shape.to_vec(),
-        kind: ParamKind::Weight,
-        role,
-        fan_in,
-        fan_out,
-        base_fan_in: fan_in,
-        base_fan_out: fan_out,
-        width: fan_out,
-        base_width: fan_out,
-        depth: 3,
-        readout: false,
-        in_branch: false,
-        blocks: 0,
-    }
-}
-
-/// `copies` members with the same numbers.
-fn members(values: &[f64], copies: usize, dtype: DType) -> Result<Tensor> {
-    shaped(values, &[values.len()], copies, dtype)
-}
-
-fn shaped(values: &[f64], shape: &[usize], copies: usize, dtype: DType) -> Result<Tensor> {
-    let all = Tensor::from_slice(
-        &values.repeat(copies),
-        [&[copies], shape].concat(),
-        &Device::Cpu,
-    )?;
-    Ok(all.to_dtype(dtype)?)
-}
-
-const PLAIN: Scales = Scales {
-    init: Init::Constant(0.0),
-    multiplier: 1.0,
-    lr: 1.0,
-    weight_decay: 1.0,
-    eps: 1.0,
-    fans: [1, 1],
-    source: "",
-};
-
-/// States of `members` at 0.
-fn states(
-    optimizer: &dyn Optimizer,
-    info: &ParamInfo,
-    members: usize,
-    dtype: DType,
-) -> Result<Vec<Tensor>> {
-    let states = optimizer.states(info).into_iter();
-    let zeros = |shape: Vec<usize>| {
-        Ok(Tensor::zeros(
-            [&[members], shape.as_slice()].concat(),
-            dtype,
-            &Device::Cpu,
-        )?)
-    };
-    states.map(|s| zeros(s.shape)).collect()
 }
 
 /// Largest absolute difference to the fixture's parameters, relative to 1 + |value|.
@@ -220,34 +158,6 @@ fn every_optimizer_follows_its_reference_for_100_steps() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A parameter after some updates with made-up gradients.
-fn updated(optimizer: &dyn Optimizer, info: &ParamInfo, scales: &Scales) -> Result<Vec<f64>> {
-    let size: usize = info.shape.iter().product();
-    let numbers = |seed: usize| -> Vec<f64> {
-        (0..size)
-            .map(|i| ((i * i + 7 * seed) as f64 * 0.7).sin())
-            .collect()
-    };
-    let param = shaped(&numbers(0), &info.shape, 1, DType::F64)?;
-    let state = states(optimizer, info, 1, DType::F64)?;
-    for step in 1..=3 {
-        update_all(
-            optimizer,
-            &TensorUpdate {
-                param: &param,
-                grad: &shaped(&numbers(step), &info.shape, 1, DType::F64)?,
-                state: &state,
-                info,
-                scales,
-                factor: 1.0,
-                active: &[true],
-                step: step as u64,
-            },
-        )?;
-    }
-    to_f64(&param)
 }
 
 #[test]

@@ -12,7 +12,7 @@ use widthwise::nn::{
 use widthwise::optim::{Adam, Optimizer, Sgd};
 use widthwise::parametrization::{
     Abc, DepthMup, Exponents, Init, Initializer, MeanField, Mup, Ntp, OptimizerFamily,
-    Parametrization, Sp, WeightDecayRule,
+    Parametrization, Sp, UnitMup, WeightDecayRule,
 };
 use widthwise::tensor::elem::to_f64;
 use widthwise::tensor::rng::Key;
@@ -47,7 +47,7 @@ fn model(width: usize, rule: Arc<dyn Parametrization>) -> Model {
 type Table = [(f64, f64, f64, f64); 6];
 
 fn check(rule: Arc<dyn Parametrization>, width: usize, wanted: Table) {
-    let name = rule.name();
+    let name = rule.name().to_string();
     let model = model(width, rule);
     assert_eq!(
         model
@@ -58,8 +58,8 @@ fn check(rule: Arc<dyn Parametrization>, width: usize, wanted: Table) {
         PATHS
     );
     let (sgd, adam) = (
-        model.scales(OptimizerFamily::Sgd),
-        model.scales(OptimizerFamily::Adam),
+        model.scales(OptimizerFamily::Sgd).unwrap(),
+        model.scales(OptimizerFamily::Adam).unwrap(),
     );
     for (i, want) in wanted.into_iter().enumerate() {
         let ours = (sgd[i].init.std(), sgd[i].multiplier, sgd[i].lr, adam[i].lr);
@@ -179,7 +179,12 @@ fn at_its_base_width_mup_is_sp() {
         );
         let sp = model(width, Arc::new(Sp::default()));
         for family in [OptimizerFamily::Sgd, OptimizerFamily::Adam] {
-            for (a, b) in mup.scales(family).iter().zip(sp.scales(family)) {
+            for (a, b) in mup
+                .scales(family)
+                .unwrap()
+                .iter()
+                .zip(sp.scales(family).unwrap())
+            {
                 assert_eq!(
                     (a.init, a.multiplier, a.lr, a.eps),
                     (b.init, b.multiplier, b.lr, b.eps)
@@ -210,7 +215,11 @@ fn mean_field_with_richness() {
 #[test]
 fn weight_decay_and_epsilon_options_of_mup() {
     let m = 4.0;
-    let lookup = |rule: Mup| model(256, Arc::new(rule)).scales(OptimizerFamily::Adam);
+    let lookup = |rule: Mup| {
+        model(256, Arc::new(rule))
+            .scales(OptimizerFamily::Adam)
+            .unwrap()
+    };
     let base = Mup {
         base_width: 64,
         ..Mup::default()
@@ -268,7 +277,13 @@ fn roles_and_exponents_are_explained() -> Result<()> {
 #[test]
 fn muon_has_its_own_row_for_hidden_matrices() {
     let base = |width| model(width, Arc::new(Mup::default()));
-    let lr = |m: &Model, family| m.scales(family).iter().map(|s| s.lr).collect::<Vec<_>>();
+    let lr = |m: &Model, family| {
+        m.scales(family)
+            .unwrap()
+            .iter()
+            .map(|s| s.lr)
+            .collect::<Vec<_>>()
+    };
     let (muon, adam) = (
         lr(&base(256), OptimizerFamily::Muon),
         lr(&base(256), OptimizerFamily::Adam),
@@ -278,10 +293,13 @@ fn muon_has_its_own_row_for_hidden_matrices() {
     for i in [0, 1, 3, 4, 5] {
         assert_eq!(muon[i], adam[i], "{i}");
     }
-    let hidden = &base(256).scales(OptimizerFamily::Muon)[2];
-    assert_eq!((hidden.fans, hidden.source), ([64, 64], "2512.05620, Muon"));
-    let others = base(256).scales(OptimizerFamily::Muon)[0];
-    assert_eq!(others.source, "TP-V Table 8 (Adam)");
+    let hidden = &base(256).scales(OptimizerFamily::Muon).unwrap()[2];
+    assert_eq!(
+        (hidden.fans, &*hidden.source),
+        ([64, 64], "2512.05620, Muon")
+    );
+    let others = &base(256).scales(OptimizerFamily::Muon).unwrap()[0];
+    assert_eq!(others.source, "TP-V Table 8");
     // a matrix that grows on one side more than on the other
     let mut info = base(256).params()[2].info.clone();
     (info.fan_out, info.base_fan_out) = (1024, 64);
@@ -289,26 +307,237 @@ fn muon_has_its_own_row_for_hidden_matrices() {
         scale_eps: true,
         ..Mup::default()
     };
-    let scales = scaled.scales(&info, OptimizerFamily::Muon);
+    let scales = scaled.scales(&info, OptimizerFamily::Muon).unwrap();
     assert_eq!(
         (scales.lr, scales.eps, scales.weight_decay),
         (2.0, 0.5, 0.5)
     );
     // an update of norm √fan_out under the multiplier 1/√fan_in
-    let field = MeanField { gamma0: 1.0 }.scales(&info, OptimizerFamily::Muon);
+    let field = MeanField { gamma0: 1.0 }
+        .scales(&info, OptimizerFamily::Muon)
+        .unwrap();
     assert_eq!((field.lr, field.fans), (32.0, [1, 1]));
     assert_eq!(
-        Sp::default().scales(&info, OptimizerFamily::Muon).fans,
+        Sp::default()
+            .scales(&info, OptimizerFamily::Muon)
+            .unwrap()
+            .fans,
         [256, 1024]
     );
-    assert_eq!(Sp::default().scales(&info, OptimizerFamily::Muon).lr, 1.0);
+    assert_eq!(
+        Sp::default()
+            .scales(&info, OptimizerFamily::Muon)
+            .unwrap()
+            .lr,
+        1.0
+    );
+}
+
+/// The table of learning rates and epsilons of arXiv 2512.05620, for a hidden matrix of 256 × 1024 that is
+/// 64 × 64 at the base width.
+#[test]
+fn optimizers_of_matrices_have_the_rows_of_their_paper() {
+    let mut info = model(256, Arc::new(Mup::default())).params()[2]
+        .info
+        .clone();
+    (info.fan_out, info.base_fan_out) = (1024, 64);
+    (info.in_branch, info.blocks) = (true, 8);
+    let width = Mup {
+        scale_eps: true,
+        ..Mup::default()
+    };
+    let complete = DepthMup::complete_p(width.clone(), 2);
+    let depth = DepthMup::new(width.clone(), 2);
+    let shampoo = |exponent_in, exponent_out, block| OptimizerFamily::Shampoo {
+        exponent_in,
+        exponent_out,
+        block,
+    };
+    let soap = |basis_in, basis_out, block| OptimizerFamily::Soap {
+        basis_in,
+        basis_out,
+        block,
+    };
+    // lr and eps over width; what four times the depth multiplies them by in CompleteP and Depth-muP
+    for (family, over_width, over_depth, depth_mup) in [
+        (OptimizerFamily::Sgd, [4.0, 1.0], [4.0, 1.0], [1.0, 1.0]),
+        (
+            OptimizerFamily::Adam,
+            [0.25, 1.0 / 16.0],
+            [1.0, 0.25],
+            [0.5, 0.5],
+        ),
+        (
+            OptimizerFamily::Adafactor,
+            [0.5, 0.5],
+            [1.0, 1.0],
+            [0.5, 1.0],
+        ),
+        (OptimizerFamily::Muon, [2.0, 0.5], [1.0, 0.25], [0.5, 0.5]),
+        (
+            shampoo(0.25, 0.25, None),
+            [2.0, 1.0],
+            [1.0, 1.0],
+            [0.5, 1.0],
+        ),
+        (
+            shampoo(0.5, 0.5, None),
+            [1.0, 1.0],
+            [0.25, 1.0],
+            [0.25, 1.0],
+        ),
+        (
+            shampoo(0.0, 0.25, None),
+            [8f64.sqrt(), 1.0],
+            [2.0, 1.0],
+            [0.5f64.sqrt(), 1.0],
+        ),
+        (
+            shampoo(0.25, 0.25, Some(64)),
+            [0.25, 1.0],
+            [1.0, 1.0],
+            [0.5, 1.0],
+        ),
+        (soap(true, true, None), [2.0, 0.5], [1.0, 0.25], [0.5, 0.5]),
+        (
+            soap(false, true, None),
+            [1.0, 0.25],
+            [1.0, 0.25],
+            [0.5, 0.5],
+        ),
+        (
+            soap(true, false, None),
+            [0.5, 0.125],
+            [1.0, 0.25],
+            [0.5, 0.5],
+        ),
+        (
+            soap(true, true, Some(64)),
+            [0.25, 1.0 / 16.0],
+            [1.0, 0.25],
+            [0.5, 0.5],
+        ),
+        (
+            soap(true, true, Some(128)),
+            [0.5, 0.125],
+            [1.0, 0.25],
+            [0.5, 0.5],
+        ),
+    ] {
+        let of = |rule: &dyn Parametrization| {
+            let s = rule.scales(&info, family).unwrap();
+            assert!((s.lr * s.weight_decay - 1.0).abs() < 1e-12, "{family:?}");
+            [s.lr, s.eps]
+        };
+        let close = |found: [f64; 2], wanted: [f64; 2]| {
+            let mut pairs = found.into_iter().zip(wanted);
+            assert!(
+                pairs.all(|(a, b)| (a / b - 1.0).abs() < 1e-12),
+                "{family:?}: {found:?} {wanted:?}"
+            );
+        };
+        close(of(&width), over_width);
+        let times = |by: [f64; 2]| std::array::from_fn(|i| over_width[i] * by[i]);
+        close(of(&complete), times(over_depth));
+        close(of(&depth), times(depth_mup));
+        // without a base shape: N(0, 1) and the multiplier 1/√256
+        let unit: f64 = 1.0 / 16.0;
+        let field = MeanField::default().scales(&info, family).unwrap();
+        let unit_mup = UnitMup::default().scales(&info, family).unwrap();
+        let wanted = match family {
+            OptimizerFamily::Sgd => 256.0,
+            OptimizerFamily::Adam | OptimizerFamily::Adafactor => 1.0 / 16.0,
+            family => family.lr_growth([256, 1024], [1, 1]) * unit.powf(-family.multiplier_power()),
+        };
+        assert!(
+            (field.lr / wanted - 1.0).abs() < 1e-12,
+            "{family:?}: {}",
+            field.lr
+        );
+        let in_branch = match family {
+            OptimizerFamily::Sgd => 4.0,
+            family => 8f64.powf(-0.5 + 0.5 * family.degree()),
+        };
+        assert!(
+            (unit_mup.lr / (wanted * in_branch) - 1.0).abs() < 1e-12,
+            "{family:?}: {}",
+            unit_mup.lr
+        );
+    }
+    // all else follows Adam
+    for i in [0, 1, 4, 5] {
+        let info = &model(256, Arc::new(width.clone())).params()[i].info.clone();
+        for family in [
+            shampoo(0.25, 0.25, None),
+            soap(true, true, None),
+            OptimizerFamily::Muon,
+        ] {
+            assert_eq!(
+                width.scales(info, family).unwrap(),
+                width.scales(info, OptimizerFamily::Adam).unwrap()
+            );
+        }
+    }
+}
+
+/// u-muP's Table 2, with what `unit_scaling.optim` makes of it.
+#[test]
+fn unit_scaled_mup() {
+    let (d, n) = (INPUTS as f64, 256.0);
+    let one = |lr| (0.0, 1.0, lr, 1.0);
+    check(
+        Arc::new(UnitMup::default()),
+        256,
+        [
+            (1.0, 1.0 / d.sqrt(), n, 1.0 / d.sqrt()),
+            one(n),
+            (1.0, 1.0 / n.sqrt(), n, 1.0 / n.sqrt()),
+            one(n),
+            (1.0, 1.0 / n, n, 1.0),
+            one(1.0),
+        ],
+    );
+    let network = transformer(Transformer {
+        width: 16,
+        context: 4,
+        vocab: Some(9),
+        blocks: Blocks {
+            depth: 4,
+            heads: Heads::Size(4),
+            ..Blocks::default()
+        },
+        ..Transformer::default()
+    });
+    let settings = ModelSettings::default();
+    let model = Model::new(network, Arc::new(UnitMup::default()), settings).unwrap();
+    let scales = model.scales(OptimizerFamily::Adam).unwrap();
+    let mut seen = [0; 4];
+    for (p, s) in model.params().iter().zip(&scales) {
+        let (path, weight) = (p.info.path.as_str(), p.info.kind == ParamKind::Weight);
+        let hidden = (p.info.fan_in as f64).sqrt().recip();
+        let (kind, lr, multiplier) = match (p.info.in_branch, weight) {
+            (true, true) => (0, 0.5 * hidden, hidden),
+            (true, false) => (1, 0.5, 1.0),
+            (false, true) if p.info.readout => (2, 1.0, 1.0 / 16.0),
+            // embeddings: 1/√width
+            (false, true) => (3, 0.25, 1.0),
+            (false, false) => continue,
+        };
+        seen[kind] += 1;
+        assert_eq!((s.lr, s.multiplier), (lr, multiplier), "{path}");
+        assert_eq!(s.weight_decay * s.lr, 1.0, "{path}");
+    }
+    assert!(seen.iter().all(|&n| n > 0), "{seen:?}");
+    assert_eq!(UnitMup::default().branch_multiplier(4).unwrap(), 0.5);
 }
 
 /// Exponent of width of each parameter's effective learning rate (multiplier² · lr) and effective
 /// initial spread under SGD.
 fn effective_exponents(rule: Arc<dyn Parametrization>) -> Vec<(f64, f64)> {
     let at = |width: usize| -> Vec<(f64, f64)> {
-        let scales = model(width, rule.clone()).scales(OptimizerFamily::Sgd);
+        let scales = model(width, rule.clone())
+            .scales(OptimizerFamily::Sgd)
+            .unwrap();
         scales
             .iter()
             .map(|s| (s.multiplier.powi(2) * s.lr, s.multiplier * s.init.std()))
@@ -405,7 +634,7 @@ fn tables_8_and_9_give_one_trajectory() -> Result<()> {
     for (optimizer, nine) in [(sgd, nine(0.0, 0.0, 0.0)), (adam, nine(0.5, 1.0, 0.5))] {
         for (a, b) in start.params().iter().zip(model(96, nine.clone()).params()) {
             let spread = |model: &dyn Parametrization, p: &widthwise::model::Parameter| {
-                let s = model.scales(&p.info, OptimizerFamily::Sgd);
+                let s = model.scales(&p.info, OptimizerFamily::Sgd).unwrap();
                 match s.init {
                     Init::Constant(c) => c * s.multiplier,
                     other => other.std() * s.multiplier,
@@ -451,19 +680,28 @@ fn depth_rules() {
         (DepthMup::complete_p(width, 2), 0.25, 4.0, 1.0, 0.25),
     ] {
         let complete = rule.complete;
-        let name = rule.name();
-        assert_eq!(rule.branch_multiplier(8), branch);
+        let name = rule.name().to_string();
+        assert_eq!(rule.branch_multiplier(8).unwrap(), branch);
         assert_eq!(
-            (rule.branch_multiplier(2), rule.branch_multiplier(0)),
+            (
+                rule.branch_multiplier(2).unwrap(),
+                rule.branch_multiplier(0).unwrap()
+            ),
             (1.0, 1.0)
         );
         let model = build(Arc::new(rule));
         for (family, factor) in [(OptimizerFamily::Sgd, sgd), (OptimizerFamily::Adam, adam)] {
-            let (ours, theirs) = (model.scales(family), plain.scales(family));
+            let (ours, theirs) = (model.scales(family).unwrap(), plain.scales(family).unwrap());
             for ((p, a), b) in model.params().iter().zip(ours).zip(theirs) {
                 let path = &p.info.path;
                 let inside = path.starts_with("blocks.");
                 assert_eq!((p.info.in_branch, p.info.blocks), (inside, 8), "{path}");
+                // gradient descent has no epsilon
+                let eps = if family == OptimizerFamily::Adam {
+                    eps
+                } else {
+                    1.0
+                };
                 let (lr, e) = if inside { (factor, eps) } else { (1.0, 1.0) };
                 let close = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b.abs();
                 assert!(close(a.lr, b.lr * lr), "{name} {path}: {a:?} {b:?}");

@@ -165,14 +165,6 @@ impl fmt::Display for Comparison {
     }
 }
 
-/// Power of the forward multiplier in the movement of the effective weight.
-fn power(family: OptimizerFamily) -> i32 {
-    match family {
-        OptimizerFamily::Sgd => 2,
-        OptimizerFamily::Adam | OptimizerFamily::Muon => 1,
-    }
-}
-
 /// What acts on the function, and the multiplier, which alone does not.
 struct Effective {
     multiplier: f64,
@@ -188,13 +180,13 @@ impl Effective {
         // an orthogonalised update is sized by the matrix's shape
         let shape = match family {
             OptimizerFamily::Muon => (s.fans[1] as f64 / s.fans[0].max(1) as f64).sqrt(),
-            OptimizerFamily::Sgd | OptimizerFamily::Adam => 1.0,
+            _ => 1.0,
         };
         Self {
             multiplier: s.multiplier,
             init: s.multiplier * start(s.init),
             distribution: discriminant(&s.init),
-            lr: s.multiplier.powi(power(family)) * s.lr * shape,
+            lr: s.multiplier.powf(family.multiplier_power()) * s.lr * shape,
             weight_decay: s.lr * s.weight_decay,
             eps: s.eps / s.multiplier,
         }
@@ -259,15 +251,16 @@ pub fn compare(
     }
     let ((wide_a, tied_a), (wide_b, tied_b)) = (a.wider()?, b.wider()?);
     let effective = |m: &Model, info: &ParamInfo| {
-        Effective::new(&m.parametrization().scales(info, family), family)
+        let scales = m.parametrization().scales(info, family)?;
+        Ok::<_, Error>(Effective::new(&scales, family.of(info)))
     };
     let mut rows = Vec::new();
     for (i, p) in a.params().iter().enumerate() {
         if !p.info.kind.is_trained() {
             continue;
         }
-        let here = [effective(a, &p.info), effective(b, &b.params()[i].info)];
-        let wide = [effective(a, &wide_a[i]), effective(b, &wide_b[i])];
+        let here = [effective(a, &p.info)?, effective(b, &b.params()[i].info)?];
+        let wide = [effective(a, &wide_a[i])?, effective(b, &wide_b[i])?];
         let of = |f: fn(&Effective) -> f64| {
             let [here, wide] = [&here, &wide].map(|[a, b]| ratio(f(a), f(b)));
             Scaled::new(here, wide)
@@ -287,15 +280,17 @@ pub fn compare(
     }
     // how a shared parameter acts in the other layer; all else is its owner's
     let acts = |m: &Model, infos: &[ParamInfo], (owner, info): &(String, ParamInfo)| {
-        let owner = infos.iter().find(|i| i.path == *owner)?;
         let scales = |info| m.parametrization().scales(info, family);
-        Some(scales(info).multiplier * start(scales(owner).init))
+        let Some(owner) = infos.iter().find(|i| i.path == *owner) else {
+            return Ok(None);
+        };
+        Ok::<_, Error>(Some(scales(info)?.multiplier * start(scales(owner)?.init)))
     };
     let infos = |m: &Model| -> Vec<_> { m.params().iter().map(|p| p.info.clone()).collect() };
     let (infos_a, infos_b) = (infos(a), infos(b));
     for (i, (ours, theirs)) in a.tied().iter().zip(b.tied()).enumerate() {
-        let here = (acts(a, &infos_a, ours), acts(b, &infos_b, theirs));
-        let wide = (acts(a, &wide_a, &tied_a[i]), acts(b, &wide_b, &tied_b[i]));
+        let here = (acts(a, &infos_a, ours)?, acts(b, &infos_b, theirs)?);
+        let wide = (acts(a, &wide_a, &tied_a[i])?, acts(b, &wide_b, &tied_b[i])?);
         if let ((Some(a), Some(b)), (Some(wide_a), Some(wide_b))) = (here, wide) {
             rows.push(
                 CompareRow {
@@ -306,7 +301,7 @@ pub fn compare(
             );
         }
     }
-    let ((ours, _), (theirs, _)) = (a.branches(), b.branches());
+    let ((ours, _), (theirs, _)) = (a.branches()?, b.branches()?);
     if ours != theirs {
         let factor = ratio(ours, theirs);
         rows.push(CompareRow {

@@ -1,5 +1,6 @@
 //! The table that says what a parametrization does to each parameter of a model.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -62,7 +63,7 @@ pub struct ExplainRow {
     /// Factor of the weight decay.
     pub weight_decay: Scaled,
     /// The row of the table that this follows.
-    pub source: &'static str,
+    pub source: Cow<'static, str>,
 }
 
 /// What a parametrization does to a model's parameters, for one optimizer family.
@@ -153,11 +154,11 @@ pub fn explain(model: &Model, family: OptimizerFamily, lr: Option<f64>) -> Resul
     let rule = model.parametrization();
     let (wider, tied) = model.wider()?;
     let row = |info: &ParamInfo, wider: &ParamInfo| {
-        let here = rule.scales(info, family);
-        let there = rule.scales(wider, family);
+        let here = rule.scales(info, family)?;
+        let there = rule.scales(wider, family)?;
         let pair = |f: fn(&Scales) -> f64| Scaled::new(f(&here), f(&there));
         let rate = pair(|s| s.lr);
-        ExplainRow {
+        Ok(ExplainRow {
             path: info.path.clone(),
             shape: info.shape.clone(),
             role: info.role,
@@ -168,26 +169,26 @@ pub fn explain(model: &Model, family: OptimizerFamily, lr: Option<f64>) -> Resul
                 ..rate
             },
             weight_decay: pair(|s| s.weight_decay),
-            source: here.source,
-        }
+            source: here.source.clone(),
+        })
     };
     let params = model.params().iter().zip(&wider);
-    let mut rows: Vec<_> = params.map(|(p, wider)| row(&p.info, wider)).collect();
+    let rows = params.map(|(p, wider)| row(&p.info, wider));
+    let mut rows = rows.collect::<Result<Vec<_>>>()?;
     let tied = model.tied().iter().zip(&tied);
     let tied = tied.filter_map(|((owner, info), (_, wider))| {
         let owner = rows.iter().find(|r| r.path == *owner)?;
-        let own = row(info, wider);
-        Some(ExplainRow {
+        Some(row(info, wider).map(|own| ExplainRow {
             path: own.path,
             role: own.role,
             multiplier: own.multiplier,
-            source: "shares the embedding's",
+            source: "shares the embedding's".into(),
             ..owner.clone()
-        })
+        }))
     });
-    let tied: Vec<_> = tied.collect();
+    let tied = tied.collect::<Result<Vec<_>>>()?;
     rows.extend(tied);
-    let branches = match model.branches() {
+    let branches = match model.branches()? {
         (1.0, _) => String::new(),
         (factor, blocks) => format!(", branches of {blocks} blocks times {factor:.4}"),
     };

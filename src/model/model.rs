@@ -147,7 +147,7 @@ impl Model {
             outputs,
         };
         let blocks = infos.first().map_or(0, |info| info.blocks);
-        let factor = parametrization.branch_multiplier(blocks);
+        let factor = parametrization.branch_multiplier(blocks)?;
         let mut nodes = network.nodes(sizes)?;
         nodes = nodes
             .into_iter()
@@ -155,7 +155,7 @@ impl Model {
             .collect();
         let tied = network.tied(sizes, &input, &infos)?;
         for (owner, info) in &tied {
-            let scales = parametrization.scales(info, OptimizerFamily::Sgd);
+            let scales = parametrization.scales(info, OptimizerFamily::Sgd)?;
             if scales.init == Init::Constant(0.0) {
                 return Err(Error::setting(format!(
                     "{} cannot start at zero, for it is also {owner}",
@@ -190,7 +190,7 @@ impl Model {
                 if let Some(same) = other(&info) {
                     return Ok(same.clone());
                 }
-                let scales = parametrization.scales(&info, OptimizerFamily::Sgd);
+                let scales = parametrization.scales(&info, OptimizerFamily::Sgd)?;
                 let place = (settings.dtype, &settings.device);
                 let value = initial(scales.init, &info.path, &info.shape, &settings.seeds, place)?;
                 Ok(Parameter {
@@ -331,9 +331,12 @@ impl Model {
     }
 
     /// What branches are multiplied by, and how many residual blocks there are.
-    pub(super) fn branches(&self) -> (f64, usize) {
+    ///
+    /// # Errors
+    /// As for [`Parametrization::branch_multiplier`].
+    pub(super) fn branches(&self) -> Result<(f64, usize)> {
         let blocks = self.params.first().map_or(0, |p| p.info.blocks);
-        (self.parametrization.branch_multiplier(blocks), blocks)
+        Ok((self.parametrization.branch_multiplier(blocks)?, blocks))
     }
 
     /// The parameters in the order of the forward pass.
@@ -415,7 +418,10 @@ impl Model {
     }
 
     /// The scales of every parameter for an optimizer family.
-    pub fn scales(&self, family: OptimizerFamily) -> Vec<Scales> {
+    ///
+    /// # Errors
+    /// As for [`Parametrization::scales`].
+    pub fn scales(&self, family: OptimizerFamily) -> Result<Vec<Scales>> {
         let scales = |p: &Parameter| self.parametrization.scales(&p.info, family);
         self.params.iter().map(scales).collect()
     }

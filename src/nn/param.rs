@@ -132,8 +132,9 @@ impl ParamInfo {
         self.fan_in as f64 / self.base_fan_in as f64
     }
 
-    /// `fan_out / base_fan_out`.
-    pub fn fan_out_mult(&self) -> f64 {
-        self.fan_out as f64 / self.base_fan_out as f64
+    /// Whether it is a matrix between growing dimensions (or filters, which count as `[fan_in, fan_out]`):
+    /// what optimizers of matrices act on.
+    pub fn is_hidden_matrix(&self) -> bool {
+        self.role == Role::Hidden && self.shape.len() > 1
     }
 }

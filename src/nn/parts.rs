@@ -64,6 +64,19 @@ impl<'a, T: Elem> Parts<'a, T> {
         Some(UpdatePart { updates, i })
     }
 
+    /// All of them.
+    pub fn all(self) -> Vec<&'a mut [T]> {
+        let part = |b: &Buffer<T>| {
+            // SAFETY: as `new` was promised, and `self` is used up
+            let all = unsafe { b.of_mut(self.member) };
+            match self.range.clone() {
+                Some(range) => &mut all[range],
+                None => all,
+            }
+        };
+        self.buffers.iter().map(part).collect()
+    }
+
     /// The first `N` of them.
     ///
     /// # Errors

@@ -47,9 +47,7 @@ impl Optimizer for Adam {
     }
 
     fn states(&self, param: &ParamInfo) -> Vec<State> {
-        ["exp_avg", "exp_avg_sq"]
-            .map(|s| State::like(s, param))
-            .to_vec()
+        adamw_states(param)
     }
 
     fn hidden_states(&self) -> usize {
@@ -84,4 +82,34 @@ impl<T: Elem> Rule<T> for Adam {
         scalars.update(u.param, u.grad, first, second);
         Ok(())
     }
+}
+
+/// What optimizers of matrices do with all that is no hidden matrix: AdamW with these scalars, of which `eps` is
+/// before its scale.
+pub(super) fn adamw<T: Elem>(
+    u: Update<'_, T>,
+    lr: f64,
+    [beta1, beta2]: [f64; 2],
+    eps: f64,
+    weight_decay: f64,
+) -> Result<()> {
+    let scalars = update::Adam {
+        lr,
+        beta1,
+        beta2,
+        eps: eps * u.scales.eps,
+        weight_decay,
+        decoupled: true,
+        step: u.step,
+    };
+    let [first, second] = u.state.take()?;
+    scalars.update(u.param, u.grad, first, second);
+    Ok(())
+}
+
+/// The state that [`adamw`] needs.
+pub(super) fn adamw_states(param: &ParamInfo) -> Vec<State> {
+    ["exp_avg", "exp_avg_sq"]
+        .map(|s| State::like(s, param))
+        .to_vec()
 }

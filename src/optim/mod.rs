@@ -1,11 +1,15 @@
 //! Optimizers over members, and learning-rate schedules.
 
+mod adafactor;
 mod adam;
 mod lion;
+mod matrix;
 mod muon;
 mod per_member;
 mod schedule;
 mod sgd;
+mod shampoo;
+mod soap;
 mod state;
 
 use std::fmt::Debug;
@@ -13,12 +17,16 @@ use std::fmt::Debug;
 use candle_core::Tensor;
 use serde_json::Value;
 
+pub use adafactor::Adafactor;
 pub use adam::Adam;
 pub use lion::Lion;
+pub use matrix::Graft;
 pub use muon::{Adjust, Muon};
 pub use per_member::PerMember;
 pub use schedule::{DecayShape, Schedule};
 pub use sgd::Sgd;
+pub use shampoo::Shampoo;
+pub use soap::Soap;
 pub use state::State;
 
 use crate::error::{Error, Result};

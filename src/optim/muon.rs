@@ -3,9 +3,11 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::adam::{adamw, adamw_states};
+use super::matrix::{check_params, matrix};
 use super::{Optimizer, PerMember, Rule, State, Update};
-use crate::error::{Error, Result};
-use crate::nn::{ParamInfo, Role};
+use crate::error::Result;
+use crate::nn::ParamInfo;
 use crate::parametrization::OptimizerFamily;
 use crate::tensor::elem::Elem;
 use crate::tensor::update;
@@ -62,12 +64,6 @@ pub struct Muon {
     pub adam_eps: PerMember,
 }
 
-/// Whether a parameter's momentum is orthogonalised. Its last axis are the outputs, those before it
-/// the inputs: filters are flattened.
-fn is_matrix(param: &ParamInfo) -> bool {
-    param.role == Role::Hidden && param.shape.len() > 1
-}
-
 impl Optimizer for Muon {
     fn name(&self) -> &'static str {
         "muon"
@@ -83,7 +79,7 @@ impl Optimizer for Muon {
 
     fn lr_of(&self, param: &ParamInfo, member: usize) -> f64 {
         let lr = self.lr.of(member);
-        if is_matrix(param) {
+        if param.is_hidden_matrix() {
             lr
         } else {
             lr * self.adam_factor.of(member)
@@ -95,12 +91,10 @@ impl Optimizer for Muon {
     }
 
     fn states(&self, param: &ParamInfo) -> Vec<State> {
-        if is_matrix(param) {
+        if param.is_hidden_matrix() {
             vec![State::like("momentum", param)]
         } else {
-            ["exp_avg", "exp_avg_sq"]
-                .map(|s| State::like(s, param))
-                .to_vec()
+            adamw_states(param)
         }
     }
 
@@ -109,7 +103,7 @@ impl Optimizer for Muon {
     }
 
     fn scratch(&self, param: &ParamInfo) -> usize {
-        if is_matrix(param) {
+        if param.is_hidden_matrix() {
             update::Muon::scratch(matrix(&param.shape))
         } else {
             0
@@ -128,13 +122,7 @@ impl Optimizer for Muon {
     }
 
     fn check_params(&self, params: &[&ParamInfo]) -> Result<()> {
-        if params.iter().any(|p| is_matrix(p)) {
-            return Ok(());
-        }
-        Err(Error::setting(
-            "muon needs a hidden matrix, one whose fan-in and fan-out grow with width; this network has none",
-        )
-        .with_help("use adamw, or a deeper network; networks of your own must be functions of width"))
+        check_params(self.name(), params)
     }
 
     fn settings(&self) -> Value {
@@ -142,17 +130,11 @@ impl Optimizer for Muon {
     }
 }
 
-/// Rows and columns of a parameter as a matrix.
-fn matrix(shape: &[usize]) -> [usize; 2] {
-    let (columns, rows) = shape.split_last().unwrap_or((&1, &[]));
-    [rows.iter().product(), *columns]
-}
-
 impl<T: Elem> Rule<T> for Muon {
     fn update(&self, u: Update<'_, T>) -> Result<()> {
         let lr = self.lr_of(u.info, u.member) * u.scales.lr * u.factor;
         let weight_decay = self.weight_decay.of(u.member) * u.scales.weight_decay;
-        if is_matrix(u.info) {
+        if u.info.is_hidden_matrix() {
             let scalars = update::Muon {
                 lr: lr * self.adjust.factor(u.scales.fans),
                 momentum: self.momentum.of(u.member),
@@ -164,17 +146,9 @@ impl<T: Elem> Rule<T> for Muon {
             let [momentum] = u.state.take()?;
             scalars.update(u.param, u.grad, momentum, matrix(&u.info.shape));
         } else {
-            let scalars = update::Adam {
-                lr,
-                beta1: self.beta1.of(u.member),
-                beta2: self.beta2.of(u.member),
-                eps: self.adam_eps.of(u.member) * u.scales.eps,
-                weight_decay,
-                decoupled: true,
-                step: u.step,
-            };
-            let [first, second] = u.state.take()?;
-            scalars.update(u.param, u.grad, first, second);
+            let betas = [self.beta1.of(u.member), self.beta2.of(u.member)];
+            let eps = self.adam_eps.of(u.member);
+            return adamw(u, lr, betas, eps, weight_decay);
         }
         Ok(())
     }

@@ -12,6 +12,11 @@ pub struct State {
 }
 
 impl State {
+    /// A state of this shape.
+    pub fn of(name: &'static str, shape: Vec<usize>) -> Self {
+        Self { name, shape }
+    }
+
     /// A state of the parameter's own shape.
     pub fn like(name: &'static str, param: &ParamInfo) -> Self {
         Self {

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Initializer, OptimizerFamily, Parametrization, Scales};
+use crate::error::Result;
 use crate::nn::{ParamInfo, Role};
 
 /// Exponents of one kind of parameter: W = m^(−a) w, w starts with standard deviation ∝ m^(−b),
@@ -49,7 +50,7 @@ impl Default for Abc {
 }
 
 impl Parametrization for Abc {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "abc"
     }
 
@@ -57,7 +58,7 @@ impl Parametrization for Abc {
         Some(self.base_width)
     }
 
-    fn trained_scales(&self, param: &ParamInfo, _optimizer: OptimizerFamily) -> Scales {
+    fn trained_scales(&self, param: &ParamInfo, _optimizer: OptimizerFamily) -> Result<Scales> {
         let m = param.width as f64 / param.base_width as f64;
         let (row, source) = match param.role {
             Role::InputLike | Role::VectorLike => (self.input, "abc, input row"),
@@ -72,7 +73,7 @@ impl Parametrization for Abc {
                 "nothing grows",
             ),
         };
-        Scales {
+        Ok(Scales {
             init: self
                 .init
                 .init(param, param.base_fan_in)
@@ -83,8 +84,8 @@ impl Parametrization for Abc {
             eps: 1.0,
             // the exponent c says how the update grows
             fans: [param.base_fan_in, param.base_fan_out],
-            source,
-        }
+            source: source.into(),
+        })
     }
 
     fn settings(&self) -> Value {

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Mup, OptimizerFamily, Parametrization, Scales, WeightDecayRule};
+use crate::error::Result;
 use crate::nn::{ParamInfo, ParamKind};
 
 /// [`Mup`] over width, and over depth with residual branches that are multiplied by m_L^(−α), where m_L is
@@ -11,7 +12,8 @@ use crate::nn::{ParamInfo, ParamKind};
 ///
 /// So that a step changes the residual stream as much at every depth, learning rates of parameters in
 /// branches follow: by m_L^(α − 1) for optimizers whose updates have a fixed size, by m_L^(2α − 1) for
-/// gradient descent. Parameters outside branches (embedding, last normalisation, readout) are as in
+/// gradient descent, by m_L^(2α (1 − e) − 1) for Shampoo with exponents that sum to e (at α = 1 the
+/// m_L^(1 − 2e) of arXiv 2512.05620). Parameters outside branches (embedding, last normalisation, readout) are as in
 /// [`Mup`].
 #[derive(Debug, Clone, Serialize)]
 pub struct DepthMup {
@@ -60,7 +62,7 @@ impl DepthMup {
 }
 
 impl Parametrization for DepthMup {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         if self.complete {
             "complete_p"
         } else {
@@ -72,38 +74,38 @@ impl Parametrization for DepthMup {
         self.width.base_width()
     }
 
-    fn branch_multiplier(&self, blocks: usize) -> f64 {
+    fn branch_multiplier(&self, blocks: usize) -> Result<f64> {
         if blocks == 0 {
-            return 1.0;
+            return Ok(1.0);
         }
-        self.ratio(blocks).powf(-self.alpha)
+        Ok(self.ratio(blocks).powf(-self.alpha))
     }
 
-    fn trained_scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales {
-        let mut scales = self.width.trained_scales(param, optimizer);
+    fn trained_scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Result<Scales> {
+        let mut scales = self.width.trained_scales(param, optimizer)?;
         if param.in_branch {
             let ratio = self.ratio(param.blocks);
-            let exponent = match optimizer {
-                OptimizerFamily::Sgd => 2.0 * self.alpha - 1.0,
-                OptimizerFamily::Adam | OptimizerFamily::Muon => self.alpha - 1.0,
-            };
-            let factor = ratio.powf(exponent);
+            let factor = ratio.powf(self.alpha * (1.0 + optimizer.degree()) - 1.0);
             scales.lr *= factor;
             if self.width.weight_decay == WeightDecayRule::Independent {
                 scales.weight_decay /= factor;
             }
             if self.width.scale_eps {
-                scales.eps *= ratio.powf(-self.alpha);
+                scales.eps *= ratio.powf(-self.alpha).powi(optimizer.eps_degree());
             }
-            scales.source = match self.complete {
-                true => "CompleteP Table 1",
-                false => "Depth-muP",
+            let source = match (self.complete, optimizer) {
+                (true, OptimizerFamily::Sgd | OptimizerFamily::Adam) => "CompleteP Table 1",
+                (true, OptimizerFamily::Adafactor) => "CompleteP, as Adam",
+                (true, _) => "2512.05620, depth",
+                (false, OptimizerFamily::Sgd | OptimizerFamily::Adam) => "Depth-muP",
+                (false, _) => "Depth-muP, derived",
             };
+            scales.source = source.into();
         }
         if self.complete && Self::is_vector(param.kind) {
             scales.weight_decay = 0.0;
         }
-        scales
+        Ok(scales)
     }
 
     fn settings(&self) -> Value {

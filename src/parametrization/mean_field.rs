@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Init, OptimizerFamily, Parametrization, Scales};
+use crate::error::Result;
 use crate::nn::{ParamInfo, ParamKind, Role};
 
 /// Mean-field parametrization: every weight N(0, 1), hidden forward multiplier 1/√fan_in, readout
@@ -23,7 +24,7 @@ impl Default for MeanField {
 }
 
 impl Parametrization for MeanField {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "mean_field"
     }
 
@@ -31,7 +32,7 @@ impl Parametrization for MeanField {
         None
     }
 
-    fn trained_scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales {
+    fn trained_scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Result<Scales> {
         let (gamma, n) = (self.gamma0, param.width as f64);
         let fan_in = param.fan_in as f64;
         let (init, multiplier) = match param.kind {
@@ -43,27 +44,31 @@ impl Parametrization for MeanField {
         };
         let lr = match optimizer {
             OptimizerFamily::Sgd => gamma * gamma * n,
-            OptimizerFamily::Adam | OptimizerFamily::Muon => {
+            family => {
                 // outputs move by lr/γ₀ when lazy; when rich all layers share the growth
                 let richness = if gamma <= 1.0 {
                     gamma
                 } else {
                     gamma.powf(1.0 / param.depth.max(1) as f64)
                 };
-                let hidden = param.role == Role::Hidden;
-                let width = match param.kind {
-                    // an update of spectral norm 1, under the multiplier 1/√fan_in
-                    ParamKind::Weight if hidden && optimizer == OptimizerFamily::Muon => {
-                        (param.fan_out as f64).sqrt()
+                let width = match (family, param.kind) {
+                    (OptimizerFamily::Adam | OptimizerFamily::Adafactor, ParamKind::Weight) => {
+                        match param.role {
+                            Role::Hidden => n.sqrt().recip(),
+                            _ => 1.0,
+                        }
                     }
-                    ParamKind::Weight if hidden => n.sqrt().recip(),
-                    ParamKind::Bias if param.readout => n.sqrt(),
+                    (_, ParamKind::Weight) => {
+                        let fans = [param.fan_in, param.fan_out];
+                        family.lr_growth(fans, [1, 1]) * multiplier.powf(-1.0 - family.degree())
+                    }
+                    (_, ParamKind::Bias) if param.readout => n.sqrt(),
                     _ => 1.0,
                 };
-                richness * width
+                richness.powf(1.0 + family.degree()) * width
             }
         };
-        Scales {
+        Ok(Scales {
             init,
             multiplier,
             lr,
@@ -73,10 +78,11 @@ impl Parametrization for MeanField {
             source: match optimizer {
                 OptimizerFamily::Sgd => "2410.04642",
                 OptimizerFamily::Adam => "2410.04642, TP-V",
-                OptimizerFamily::Muon if param.role == Role::Hidden => "2410.04642, 2512.05620",
-                OptimizerFamily::Muon => "2410.04642, TP-V (Adam)",
-            },
-        }
+                OptimizerFamily::Adafactor => "2410.04642, as Adam",
+                _ => "2410.04642, 2512.05620",
+            }
+            .into(),
+        })
     }
 
     fn settings(&self) -> Value {

@@ -4,57 +4,34 @@
 //! the forward pass, and by what its learning rate, weight decay and epsilon are multiplied.
 
 mod abc;
+mod custom;
 mod depth;
+mod family;
 mod initializer;
 mod mean_field;
 mod mup;
 mod ntp;
 mod sp;
+mod u_mup;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use serde::Serialize;
 
 pub use abc::{Abc, Exponents};
+pub use custom::Custom;
 pub use depth::DepthMup;
+pub use family::OptimizerFamily;
 pub use initializer::Initializer;
 pub use mean_field::MeanField;
 pub use mup::{Mup, WeightDecayRule};
 pub use ntp::Ntp;
 pub use sp::Sp;
+pub use u_mup::UnitMup;
 
+use crate::error::Result;
 use crate::nn::ParamInfo;
-
-/// Families of optimizers that the tables distinguish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OptimizerFamily {
-    /// Updates proportional to the gradient: SGD with and without momentum.
-    Sgd,
-    /// Updates of a size that does not depend on the gradient's, entry by entry: Adam, AdamW, Lion.
-    Adam,
-    /// Orthogonalised updates of hidden matrices, and Adam for everything else: Muon.
-    Muon,
-}
-
-impl OptimizerFamily {
-    /// Every family.
-    pub const ALL: [Self; 3] = [Self::Sgd, Self::Adam, Self::Muon];
-
-    /// The name in tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sgd => "sgd",
-            Self::Adam => "adam",
-            Self::Muon => "muon",
-        }
-    }
-
-    /// The family with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|f| f.name() == name)
-    }
-}
 
 /// How a parameter starts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -88,7 +65,7 @@ impl Init {
 }
 
 /// What a rule says about one parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Scales {
     /// How it starts.
     pub init: Init,
@@ -104,7 +81,7 @@ pub struct Scales {
     /// of this width, or fixed ones where `lr` covers all of the growth.
     pub fans: [usize; 2],
     /// The row of the table that this follows.
-    pub source: &'static str,
+    pub source: Cow<'static, str>,
 }
 
 impl Scales {
@@ -117,7 +94,7 @@ impl Scales {
             weight_decay: 0.0,
             eps: 0.0,
             fans: [param.fan_in, param.fan_out],
-            source: "not trained",
+            source: "not trained".into(),
         }
     }
 }
@@ -125,27 +102,42 @@ impl Scales {
 /// A rule from a parameter's description to its scales.
 pub trait Parametrization: Debug + Send + Sync {
     /// Name in scripts, for instance `mup`.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Width at which the rule leaves the learning rate as given; `None` if the rule looks at the
     /// network's own sizes only.
     fn base_width(&self) -> Option<usize>;
 
     /// What the branches of a network with this many residual blocks are multiplied by.
-    fn branch_multiplier(&self, _blocks: usize) -> f64 {
-        1.0
+    ///
+    /// # Errors
+    /// If the rule is the user's own and fails.
+    fn branch_multiplier(&self, _blocks: usize) -> Result<f64> {
+        Ok(1.0)
     }
 
-    /// The scales of a parameter that is trained.
-    fn trained_scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales;
+    /// The scales of a parameter that is trained, by an optimizer of the family that
+    /// [treats it](OptimizerFamily::of).
+    ///
+    /// # Errors
+    /// If the rule is the user's own and fails or does not cover the parameter.
+    fn trained_scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Result<Scales>;
 
     /// The scales of one parameter.
-    fn scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales {
+    ///
+    /// # Errors
+    /// As for [`Parametrization::trained_scales`].
+    fn scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Result<Scales> {
         if param.kind.is_trained() {
-            self.trained_scales(param, optimizer)
+            self.trained_scales(param, optimizer.of(param))
         } else {
-            Scales::not_trained(param)
+            Ok(Scales::not_trained(param))
         }
+    }
+
+    /// Whether settings and name do not say what the rule does, so that a record has to keep the scales.
+    fn is_own(&self) -> bool {
+        false
     }
 
     /// Settings for the record.

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Init, Initializer, OptimizerFamily, Parametrization, Scales};
+use crate::error::Result;
 use crate::nn::{ParamInfo, ParamKind, Role};
 
 /// How weight decay scales where the learning rate does.
@@ -69,7 +70,7 @@ impl Mup {
 }
 
 impl Parametrization for Mup {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "mup"
     }
 
@@ -77,34 +78,36 @@ impl Parametrization for Mup {
         Some(self.base_width)
     }
 
-    fn trained_scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Scales {
-        let (m_in, m_out) = (param.fan_in_mult(), param.fan_out_mult());
+    fn trained_scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Result<Scales> {
+        let m_in = param.fan_in_mult();
         let multiplier = match param.role {
             Role::OutputLike => self.output_mult / m_in,
             Role::InputLike => self.input_mult,
             _ => 1.0,
         };
+        // a bias has one input
+        let (fans, base) = match param.kind {
+            ParamKind::Weight => (
+                [param.fan_in, param.fan_out],
+                [param.base_fan_in, param.base_fan_out],
+            ),
+            _ => ([1, param.fan_out], [1, param.base_fan_out]),
+        };
+        // of the rule's multiplier
+        let by = match param.role {
+            Role::OutputLike => m_in,
+            _ => 1.0,
+        };
         let lr = match (optimizer, param.role) {
-            (_, Role::Fixed) => 1.0,
-            (OptimizerFamily::Sgd, Role::InputLike | Role::VectorLike) => m_out,
-            (OptimizerFamily::Sgd, Role::OutputLike) => m_in,
-            (OptimizerFamily::Sgd, Role::Hidden) => m_out / m_in,
-            (OptimizerFamily::Adam, Role::Hidden) => 1.0 / m_in,
-            (OptimizerFamily::Muon, Role::Hidden) => (m_out / m_in).sqrt(),
-            (
-                OptimizerFamily::Adam | OptimizerFamily::Muon,
-                Role::InputLike | Role::VectorLike | Role::OutputLike,
-            ) => 1.0,
+            // the spread of a readout's weight does not fall, only its multiplier does
+            (OptimizerFamily::Adafactor, Role::OutputLike) => 1.0,
+            _ => optimizer.lr_growth(fans, base) * by.powf(optimizer.multiplier_power()),
         };
-        let eps = match (optimizer, param.role) {
-            _ if !self.scale_eps => 1.0,
-            (_, Role::Fixed) => 1.0,
-            // of a norm of the gradient
-            (OptimizerFamily::Muon, Role::Hidden) => (m_in / m_out).sqrt(),
-            (_, Role::Hidden | Role::OutputLike) => 1.0 / m_in,
-            (_, Role::InputLike | Role::VectorLike) => 1.0 / m_out,
+        let eps = match (self.scale_eps, optimizer, param.role) {
+            (false, ..) | (true, OptimizerFamily::Adafactor, Role::OutputLike) => 1.0,
+            _ => optimizer.eps_growth(fans, base) * by.powi(-optimizer.eps_degree()),
         };
-        Scales {
+        Ok(Scales {
             init: self.init(param),
             multiplier,
             lr,
@@ -117,11 +120,14 @@ impl Parametrization for Mup {
             fans: [param.base_fan_in, param.base_fan_out],
             source: match (optimizer, param.role) {
                 (_, Role::Fixed) => "nothing grows",
-                (OptimizerFamily::Muon, Role::Hidden) => "2512.05620, Muon",
-                (OptimizerFamily::Muon, _) => "TP-V Table 8 (Adam)",
                 (OptimizerFamily::Sgd | OptimizerFamily::Adam, _) => "TP-V Table 8",
-            },
-        }
+                (OptimizerFamily::Adafactor, _) => "2407.05872, Adafactor",
+                (OptimizerFamily::Muon, _) => "2512.05620, Muon",
+                (OptimizerFamily::Shampoo { .. }, _) => "2512.05620, Shampoo",
+                (OptimizerFamily::Soap { .. }, _) => "2512.05620, SOAP",
+            }
+            .into(),
+        })
     }
 
     fn settings(&self) -> Value {

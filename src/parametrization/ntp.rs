@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Init, OptimizerFamily, Parametrization, Scales};
+use crate::error::Result;
 use crate::nn::{ParamInfo, ParamKind};
 
 /// Neural tangent parametrization: weights N(0, 1) with forward multiplier σ_w/√fan_in, one
@@ -27,7 +28,7 @@ impl Default for Ntp {
 }
 
 impl Parametrization for Ntp {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "ntp"
     }
 
@@ -35,7 +36,7 @@ impl Parametrization for Ntp {
         None
     }
 
-    fn trained_scales(&self, param: &ParamInfo, _optimizer: OptimizerFamily) -> Scales {
+    fn trained_scales(&self, param: &ParamInfo, _optimizer: OptimizerFamily) -> Result<Scales> {
         let (init, multiplier) = match param.kind {
             ParamKind::Weight => (
                 Init::Normal(1.0),
@@ -44,15 +45,15 @@ impl Parametrization for Ntp {
             ParamKind::Bias if self.bias_std > 0.0 => (Init::Normal(1.0), self.bias_std),
             kind => (Init::Constant(kind.start()), 1.0),
         };
-        Scales {
+        Ok(Scales {
             init,
             multiplier,
             lr: 1.0,
             weight_decay: 1.0,
             eps: 1.0,
             fans: [param.fan_in, param.fan_out],
-            source: "2011.14522, NTP",
-        }
+            source: "2011.14522, NTP".into(),
+        })
     }
 
     fn settings(&self) -> Value {

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Initializer, OptimizerFamily, Parametrization, Scales};
+use crate::error::Result;
 use crate::nn::ParamInfo;
 
 /// Standard parametrization: initial variance falls as 1/fan_in, no multipliers, one learning rate
@@ -23,7 +24,7 @@ impl Default for Sp {
 }
 
 impl Parametrization for Sp {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "sp"
     }
 
@@ -31,8 +32,8 @@ impl Parametrization for Sp {
         None
     }
 
-    fn trained_scales(&self, param: &ParamInfo, _optimizer: OptimizerFamily) -> Scales {
-        Scales {
+    fn trained_scales(&self, param: &ParamInfo, _optimizer: OptimizerFamily) -> Result<Scales> {
+        Ok(Scales {
             init: self.init.init(param, param.fan_in),
             multiplier: 1.0,
             lr: 1.0,
@@ -43,8 +44,9 @@ impl Parametrization for Sp {
                 Initializer::Pytorch => "PyTorch defaults",
                 Initializer::LecunNormal => "2011.14522, SP",
                 Initializer::KaimingNormal => "1502.01852",
-            },
-        }
+            }
+            .into(),
+        })
     }
 
     fn settings(&self) -> Value {

@@ -17,6 +17,7 @@ pub mod channel_bias;
 pub mod cholesky;
 pub mod conv;
 pub mod dropout;
+pub mod eigen;
 pub mod elem;
 pub mod elementwise;
 pub mod embedding;

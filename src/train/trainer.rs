@@ -142,15 +142,24 @@ impl Trainer {
                 Some(Ema::new(decay.clone(), averages))
             }
         };
-        let record = Record::new(json!({
+        let scales = guard.scales(optimizer.family())?;
+        let mut settled = json!({
             "model": guard.record(),
             "optimizer": { "name": optimizer.name(), "settings": optimizer.settings() },
             "stream": { "name": stream.name(), "settings": stream.settings() },
             "loss": loss.name(),
             "training": settings,
-        }));
+        });
+        if guard.parametrization().is_own() {
+            let paths = guard.params().iter().map(|p| p.info.path.clone());
+            let rows = scales
+                .iter()
+                .map(|s| serde_json::to_value(s).unwrap_or_default());
+            let table: serde_json::Map<_, _> = paths.zip(rows).collect();
+            settled["scales"] = table.into();
+        }
+        let record = Record::new(settled);
         let params = grads.len();
-        let scales = guard.scales(optimizer.family());
         drop(guard);
         Ok(Self {
             model,

@@ -29,8 +29,8 @@ mod functions {
     /// What the parametrization does to each parameter: path, shape, role, initial standard
     /// deviation, forward multiplier, learning rate and weight-decay factors, each with its exponent
     /// of width, and the row of the table that it follows (`not trained` for running estimates). With
-    /// an optimizer the learning rate itself; without one, the factors for SGD (`"adam"` for Adam's,
-    /// `"muon"` for Muon's).
+    /// an optimizer the learning rate itself; without one, the factors for SGD or for the family that is
+    /// named: `"sgd"`, `"adam"`, `"adafactor"`, `"muon"`, `"shampoo"`, `"soap"`.
     ///
     /// ```rhai
     /// let m = init(mlp(#{ width: 128, inputs: 20 }), mup(#{ base_width: 64 }));
@@ -54,7 +54,10 @@ mod functions {
             return Err(raise(
                 &ctx,
                 Error::setting(format!(
-                    "explain: expected \"sgd\", \"adam\", \"muon\" or an optimizer, found \"{family}\""
+                    "explain: expected one of {} or an optimizer, found \"{family}\"",
+                    OptimizerFamily::ALL
+                        .map(|f| format!("\"{}\"", f.name()))
+                        .join(", ")
                 )),
             ));
         };
@@ -84,7 +87,7 @@ mod functions {
             map.insert("path".into(), row.path.clone().into());
             map.insert("shape".into(), shape.collect::<Array>().into());
             map.insert("role".into(), row.role.name().into());
-            map.insert("source".into(), row.source.into());
+            map.insert("source".into(), row.source.to_string().into());
             for (name, number) in [
                 ("init_std", row.init_std),
                 ("multiplier", row.multiplier),

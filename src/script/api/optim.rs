@@ -7,7 +7,7 @@ use rhai::plugin::*;
 
 use super::Registry;
 use crate::error::Error;
-use crate::optim::{Adam, Adjust, Lion, Muon, Optimizer, Sgd};
+use crate::optim::{Adafactor, Adam, Lion, Optimizer, Sgd};
 use crate::script::options::{NON_NEGATIVE, POSITIVE, PerMember};
 use crate::script::{RhaiResultOf, raise};
 
@@ -78,38 +78,21 @@ crate::options! {
     }
 }
 
-crate::choice! { Adjust {
-    "original" => Adjust::Original, "match_rms_adamw" => Adjust::MatchRmsAdamw,
-    "spectral" => Adjust::Spectral,
-} }
-
 crate::options! {
-    /// Settings of Muon. A number may also be an array with one number per member.
-    pub struct MuonOptions for "muon" {
-        /// Learning rate of hidden matrices.
-        lr: PerMember = PerMember::Same(0.001), where NON_NEGATIVE;
-        /// Decay of the momentum.
-        momentum: PerMember = PerMember::Same(0.95), where (0.0..1.0);
-        /// Nesterov momentum.
-        nesterov: bool = true;
-        /// Iterations of Newton and Schulz.
-        ns_steps: usize = 5, where (1..100);
-        /// Least norm that a momentum is divided by.
-        eps: PerMember = PerMember::Same(1e-7), where POSITIVE;
-        /// Size of an update by its matrix's shape: `"original"`, √max(1, fan_out/fan_in);
-        /// `"match_rms_adamw"`, 0.2 √max(fan_in, fan_out); `"spectral"`, √(fan_out/fan_in) (PyTorch's
-        /// `spectral_unclamped`).
-        adjust: Adjust = Adjust::Original;
-        /// The weight shrinks by lr · weight_decay at each step, with the learning rate that it has.
-        weight_decay: PerMember = PerMember::Same(0.1), where NON_NEGATIVE;
-        /// Learning rate of all other parameters, which follow AdamW, over `lr`.
-        adam_factor: PerMember = PerMember::Same(1.0), where NON_NEGATIVE;
-        /// AdamW's decay of the first moment.
-        beta1: PerMember = PerMember::Same(0.9), where (0.0..1.0);
-        /// AdamW's decay of the second moment.
-        beta2: PerMember = PerMember::Same(0.999), where (0.0..1.0);
-        /// AdamW's epsilon, added to the root of the second moment.
-        adam_eps: PerMember = PerMember::Same(1e-8), where NON_NEGATIVE;
+    /// Settings of Adafactor. A number may also be an array with one number per member.
+    pub struct AdafactorOptions for "adafactor" {
+        /// Learning rate, relative to the parameter's root mean square; at step t no more than 1/√t.
+        lr: PerMember = PerMember::Same(0.01), where NON_NEGATIVE;
+        /// The second moment's decay at step t is 1 − t^beta2_decay.
+        beta2_decay: PerMember = PerMember::Same(-0.8), where (..=0.0);
+        /// Least size of the root of the second moment; absent means the element type's rounding.
+        eps1: Option<f64> = None, where POSITIVE;
+        /// Least root mean square of a parameter that a step is relative to.
+        eps2: PerMember = PerMember::Same(1e-3), where NON_NEGATIVE;
+        /// Largest root mean square of the normalised gradient (PyTorch's `d`).
+        clip: PerMember = PerMember::Same(1.0), where (1.0..);
+        /// The weight shrinks by lr · weight_decay at each step.
+        weight_decay: PerMember = PerMember::Same(0.0), where NON_NEGATIVE;
     }
 }
 
@@ -120,7 +103,7 @@ pub fn register(registry: &mut Registry) {
     registry.options(AdamOptions::spec());
     registry.options(AdamwOptions::spec());
     registry.options(LionOptions::spec());
-    registry.options(MuonOptions::spec());
+    registry.options(AdafactorOptions::spec());
     registry.global(rhai::exported_module!(functions));
 }
 
@@ -227,42 +210,31 @@ mod functions {
         lion_with(ctx, Map::new())
     }
 
-    /// Muon (Jordan et al. 2024) as in PyTorch, in the model's own precision: a hidden matrix (fan-in
-    /// and fan-out grow with width; filters count as `[fan_in, fan_out]`) moves along its
-    /// momentum with all singular values made nearly 1, by a few iterations of Newton and Schulz.
-    /// Every other parameter (input and output weights, embeddings, biases, norm parameters) follows
-    /// AdamW with learning rate `lr · adam_factor`. A network without a hidden matrix is an error.
-    ///
-    /// With `mup` the learning rate of hidden matrices follows √(fan_out/fan_in) relative to the base
-    /// shape (arXiv 2512.05620), and `adjust` sees the base shape, so that no choice of it spoils
-    /// transfer; `model.explain(muon())` shows the learning rates before `adjust`.
+    /// Adafactor (Shazeer & Stern 2018, arXiv 1804.04235) as in PyTorch: a matrix keeps only one number for each
+    /// row and column of its squared gradient (filters count as `[fan_in, fan_out]`), and steps are in proportion to
+    /// the parameter's root mean square. With `mup` the learning rate of hidden matrices falls by 1/√m_in, since
+    /// their size does so too.
     ///
     /// ```rhai
-    /// muon(#{ lr: 0.02, weight_decay: 0.0, adam_factor: 0.1 }).name      // → "muon"
-    /// let m = init(mlp(#{ width: 128, inputs: 20 }), mup(#{ base_width: 64 }));
-    /// m.explain(muon(#{ lr: 0.02, adam_factor: 0.1 })).rows[2].lr         // → 0.02
-    /// m.explain(muon(#{ lr: 0.02, adam_factor: 0.1 })).rows[0].lr         // → 0.002
+    /// adafactor(#{ lr: 0.02 }).name      // → "adafactor"
+    /// let m = init(mlp(#{ width: 256, inputs: 20 }), mup(#{ base_width: 64 }));
+    /// m.explain(adafactor(#{ lr: 0.02 })).rows[2].lr      // → 0.01
     /// ```
-    #[rhai_fn(name = "muon", return_raw)]
-    pub fn muon_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<OptimizerValue> {
-        let o = MuonOptions::from_map(&ctx, &settings)?;
-        Ok(OptimizerValue(Arc::new(Muon {
+    #[rhai_fn(name = "adafactor", return_raw)]
+    pub fn adafactor_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<OptimizerValue> {
+        let o = AdafactorOptions::from_map(&ctx, &settings)?;
+        Ok(OptimizerValue(Arc::new(Adafactor {
             lr: o.lr,
-            momentum: o.momentum,
-            nesterov: o.nesterov,
-            ns_steps: o.ns_steps,
-            eps: o.eps,
-            adjust: o.adjust,
+            beta2_decay: o.beta2_decay,
+            eps1: o.eps1,
+            eps2: o.eps2,
+            clip: o.clip,
             weight_decay: o.weight_decay,
-            adam_factor: o.adam_factor,
-            beta1: o.beta1,
-            beta2: o.beta2,
-            adam_eps: o.adam_eps,
         })))
     }
-    #[rhai_fn(name = "muon", return_raw)]
-    pub fn muon(ctx: NativeCallContext) -> RhaiResultOf<OptimizerValue> {
-        muon_with(ctx, Map::new())
+    #[rhai_fn(name = "adafactor", return_raw)]
+    pub fn adafactor(ctx: NativeCallContext) -> RhaiResultOf<OptimizerValue> {
+        adafactor_with(ctx, Map::new())
     }
 
     /// Name of an optimizer.

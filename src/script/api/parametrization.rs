@@ -8,7 +8,7 @@ use rhai::plugin::*;
 use super::Registry;
 use crate::error::Error;
 use crate::parametrization::{
-    Abc, DepthMup, Exponents, Initializer, MeanField, Mup, Ntp, Parametrization, Sp,
+    Abc, DepthMup, Exponents, Initializer, MeanField, Mup, Ntp, Parametrization, Sp, UnitMup,
     WeightDecayRule,
 };
 use crate::script::options::{NON_NEGATIVE, POSITIVE};
@@ -110,6 +110,17 @@ crate::options! {
 }
 
 crate::options! {
+    /// Settings of the unit-scaled maximal update parametrization.
+    pub struct UMupOptions for "u_mup" {
+        /// Forward multiplier of the readout's weight, on top of the rule's.
+        output_mult: f64 = 1.0, where POSITIVE;
+        /// `"independent"`: lr · weight_decay depends neither on width nor on depth; `"coupled"`: one weight
+        /// decay for all.
+        weight_decay: WeightDecayRule = WeightDecayRule::Independent;
+    }
+}
+
+crate::options! {
     /// Settings of the mean-field parametrization.
     pub struct MeanFieldOptions for "mean_field" {
         /// Richness γ₀: near 0 lazy, 1 as muP, large ultra-rich.
@@ -142,6 +153,7 @@ pub fn register(registry: &mut Registry) {
     registry.options(MupOptions::spec());
     registry.options(DepthMupOptions::spec());
     registry.options(CompletePOptions::spec());
+    registry.options(UMupOptions::spec());
     registry.options(MeanFieldOptions::spec());
     registry.options(AbcOptions::spec());
     registry.global(rhai::exported_module!(functions));
@@ -194,9 +206,10 @@ mod functions {
     }
 
     /// Maximal update parametrization (muP; *Tensor Programs V*, arXiv 2203.03466, Table 8) with
-    /// microsoft/mup's conventions: at the base width it equals `sp`, and learning rates for SGD and
-    /// for Adam, the readout's multiplier and initial spreads follow width so that features move as
-    /// much at every width. `model.explain()` prints what it does.
+    /// microsoft/mup's conventions: at the base width it equals `sp`, and learning rates, the readout's
+    /// multiplier and initial spreads follow width so that features move as much at every width. Learning rates of
+    /// Muon, Shampoo and SOAP are those of arXiv 2512.05620, of Adafactor those of arXiv 2407.05872.
+    /// `model.explain()` prints what it does.
     ///
     /// ```rhai
     /// mup(#{ base_width: 128, zero_readout: true }).name      // → "mup"
@@ -274,6 +287,33 @@ mod functions {
     #[rhai_fn(name = "complete_p", return_raw)]
     pub fn complete_p(ctx: NativeCallContext) -> RhaiResultOf<Rule> {
         complete_p_with(ctx, Map::new())
+    }
+
+    /// The unit-scaled maximal update parametrization (u-muP; Blake et al., arXiv 2407.17465, Table 2): muP without a
+    /// base width. Every weight starts N(0, 1) and enters with the multiplier 1/√fan_in, the readout's with
+    /// 1/fan_in; Adam's learning rate falls by 1/√fan_in, of embeddings by 1/√width, in residual branches also by
+    /// 1/√blocks, whose branches are multiplied by 1/√blocks. Learning rates are therefore larger than `mup`'s:
+    /// around 1 for Adam.
+    ///
+    /// It is the paper's table of parameters. Constant gains of activations and attention are the network's, and gradients
+    /// that are scaled apart from the forward pass make no difference to Adam; neither is part of it.
+    ///
+    /// ```rhai
+    /// let m = init(mlp(#{ width: 256, inputs: 16 }), u_mup());
+    /// m.explain("adam").rows[2].lr              // → 0.0625
+    /// m.explain("adam").rows[2].multiplier      // → 0.0625
+    /// ```
+    #[rhai_fn(name = "u_mup", return_raw)]
+    pub fn u_mup_with(ctx: NativeCallContext, settings: Map) -> RhaiResultOf<Rule> {
+        let o = UMupOptions::from_map(&ctx, &settings)?;
+        Ok(Rule(Arc::new(UnitMup {
+            output_mult: o.output_mult,
+            weight_decay: o.weight_decay,
+        })))
+    }
+    #[rhai_fn(name = "u_mup", return_raw)]
+    pub fn u_mup(ctx: NativeCallContext) -> RhaiResultOf<Rule> {
+        u_mup_with(ctx, Map::new())
     }
 
     /// Mean-field parametrization with richness γ₀ (arXiv 2410.04642): weights N(0, 1), hidden

@@ -31,13 +31,7 @@ impl Lion {
                 || self.step(p, g, m),
             );
         });
-        chunks(momentum, |start, m| {
-            let g = &grad[start..][..m.len()];
-            simd(
-                #[inline(always)]
-                || average(self.beta2, m, g),
-            );
-        });
+        average(self.beta2, momentum, grad);
     }
 
     #[inline(always)]
@@ -61,9 +55,20 @@ impl Lion {
 
 /// `m = beta · m + (1 − beta) · g`.
 #[inline(always)]
-pub(super) fn average<T: Elem>(beta: f64, momentum: &mut [T], grad: &[T]) {
+pub(super) fn average_part<T: Elem>(beta: f64, momentum: &mut [T], grad: &[T]) {
     let (beta, rest) = (T::of(beta), T::of(1.0 - beta));
     for (m, g) in momentum.iter_mut().zip(grad) {
         *m = beta.mul_add(*m, rest * *g);
     }
+}
+
+/// `m = beta · m + (1 − beta) · g`, of slices of the same length.
+pub fn average<T: Elem>(beta: f64, momentum: &mut [T], grad: &[T]) {
+    chunks(momentum, |start, m| {
+        let g = &grad[start..][..m.len()];
+        simd(
+            #[inline(always)]
+            || average_part(beta, m, g),
+        );
+    });
 }

@@ -47,23 +47,11 @@ impl Muon {
     ) {
         debug_assert_eq!((grad.len(), momentum.len()), (param.len(), param.len()));
         debug_assert_eq!(param.len(), rows * columns);
-        chunks(momentum, |start, m| {
-            let g = &grad[start..][..m.len()];
-            simd(
-                #[inline(always)]
-                || average(self.momentum, m, g),
-            );
-        });
+        average(self.momentum, momentum, grad);
         scratch::with(param.len(), |direction: &mut [T]| {
             direction.copy_from_slice(momentum);
             if self.nesterov {
-                chunks(direction, |start, d| {
-                    let g = &grad[start..][..d.len()];
-                    simd(
-                        #[inline(always)]
-                        || average(self.momentum, d, g),
-                    );
-                });
+                average(self.momentum, direction, grad);
             }
             orthogonalise(direction, [rows, columns], self.ns_steps, self.eps);
             let (keep, lr) = (T::of(self.keep), T::of(-self.lr));

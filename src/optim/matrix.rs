@@ -1,0 +1,120 @@
+//! What optimizers of matrices have in common: which parameters they act on and how large a step is.
+
+use serde::Serialize;
+
+use super::State;
+use crate::error::{Error, Result};
+use crate::nn::ParamInfo;
+use crate::parametrization::Scales;
+use crate::tensor::elem::Elem;
+use crate::tensor::elementwise::squared_norm;
+use crate::tensor::parallel::chunks;
+use crate::tensor::rng::Key;
+use crate::tensor::update::{Blocks, adam_norm, spectral_norm};
+
+/// Rows and columns of a parameter as a matrix: the last axis are the outputs, those before it the inputs, so
+/// that filters are flattened.
+pub(super) fn matrix(shape: &[usize]) -> [usize; 2] {
+    let (columns, rows) = shape.split_last().unwrap_or((&1, &[]));
+    [rows.iter().product(), *columns]
+}
+
+/// A parameter as a matrix in blocks.
+pub(super) fn blocks(param: &ParamInfo, block: Option<usize>) -> Blocks {
+    let [rows, columns] = matrix(&param.shape);
+    Blocks {
+        rows,
+        columns,
+        block,
+    }
+}
+
+/// Checks that a network has what an optimizer of matrices acts on.
+pub(super) fn check_params(name: &str, params: &[&ParamInfo]) -> Result<()> {
+    if params.iter().any(|p| p.is_hidden_matrix()) {
+        return Ok(());
+    }
+    Err(Error::setting(format!(
+        "{name} needs a hidden matrix, one whose fan-in and fan-out grow with width; this network has none"
+    ))
+    .with_help("use adamw, or a deeper network; networks of your own must be functions of width"))
+}
+
+/// Whose size the steps of a matrix have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Graft {
+    /// The optimizer's own.
+    None,
+    /// The Frobenius norm of the step that Adam would take.
+    Adam,
+    /// The spectral norm √(fan_out/fan_in).
+    Spectral,
+}
+
+impl Graft {
+    /// The state that it needs for a matrix.
+    pub(super) fn states(self, param: &ParamInfo) -> Vec<State> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Adam => vec![State::like("graft_exp_avg_sq", param)],
+            Self::Spectral => vec![State::of("right_vector", vec![matrix(&param.shape)[1]])],
+        }
+    }
+}
+
+/// What the size of a matrix's step is found from.
+pub(super) struct Sizing<'a, T> {
+    pub grad: &'a [T],
+    /// The first moment of the gradient.
+    pub first: &'a [T],
+    /// Decays of the first and the second moment.
+    pub betas: [f64; 2],
+    /// Adam's epsilon.
+    pub eps: f64,
+    pub info: &'a ParamInfo,
+    pub scales: &'a Scales,
+    pub step: u64,
+}
+
+impl<T: Elem> Sizing<'_, T> {
+    /// What a direction has to be multiplied by. `state` is that of [`Graft::states`].
+    pub fn factor(&self, graft: Graft, direction: &[T], state: Option<&mut [T]>) -> f64 {
+        // a direction of 0 stays as it is
+        let ratio = |wanted: f64, norm: f64| if norm == 0.0 { 0.0 } else { wanted / norm };
+        match (graft, state) {
+            (Graft::Adam, Some(second)) => {
+                let wanted = adam_norm(
+                    self.grad, self.first, second, self.betas, self.eps, self.step,
+                );
+                ratio(wanted, squared_norm(direction).sqrt())
+            }
+            (Graft::Spectral, Some(vector)) => {
+                let new = vector.iter().all(|v| *v == T::of(0.0));
+                if new {
+                    let key = Key::new(0).label("spectral norm").label(&self.info.path);
+                    let mut rng = key.rng();
+                    vector.iter_mut().for_each(|v| *v = T::of(rng.normal()));
+                }
+                let norm = spectral_norm(direction, matrix(&self.info.shape), vector, new);
+                if norm == 0.0 {
+                    // begin again when there is something to see
+                    vector.fill(T::of(0.0));
+                }
+                let [fan_in, fan_out] = self.scales.fans.map(|n| n.max(1) as f64);
+                ratio((fan_out / fan_in).sqrt(), norm)
+            }
+            _ => 1.0,
+        }
+    }
+}
+
+/// `p = p − factor · direction`.
+pub(super) fn step<T: Elem>(param: &mut [T], direction: &[T], factor: f64) {
+    let factor = T::of(-factor);
+    chunks(param, |start, p| {
+        for (p, d) in p.iter_mut().zip(&direction[start..]) {
+            *p = factor.mul_add(*d, *p);
+        }
+    });
+}
