@@ -1,8 +1,6 @@
 //! Coordinate checks of every parametrization, with every optimizer, on every architecture: what promises features
 //! that do not depend on width has them, and the standard parametrization has not.
 
-use std::time::Instant;
-
 use rhai::{Array, Map};
 use widthwise::script::{Host, HostSettings};
 
@@ -70,10 +68,8 @@ fn pairs(setting: &str) -> Vec<Map> {
         print_to_stderr: true,
         ..HostSettings::default()
     });
-    let start = Instant::now();
     let found = host.unwrap().run_text("t", &format!("{setting}{PAIRS}"));
     let found: Array = found.unwrap_or_else(|e| panic!("{e}")).cast();
-    println!("{:?}", start.elapsed());
     let found: Vec<Map> = found.into_iter().map(rhai::Dynamic::cast).collect();
     for row in &found {
         let text = |key: &str| row[key].to_string();

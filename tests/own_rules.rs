@@ -207,6 +207,17 @@ fn wrong_rules_are_named() {
         message.contains("branch_multiplier must be a number from 0 up"),
         "{message}"
     );
+    let message = error(
+        r#"let net = |w| mlp(#{ width: w, inputs: 6 });
+        let mine = parametrization("mine", |p| #{ multiplier: if p.optimizer == "sgd" { 1.0 } else { 2.0 } });
+        init(net, mine, #{ width: 32 }).explain("adam")"#,
+    );
+    assert!(
+        message.contains(
+            "layers.0.weight: mine: init and multiplier must not depend on the optimizer"
+        ),
+        "{message}"
+    );
     let message = error(r#"shampoo(#{ exponent_in: 0.0, exponent_out: 0.0 })"#);
     assert!(
         message.contains("one of exponent_in and exponent_out"),

@@ -1,13 +1,18 @@
 //! The tables value by value, and the symmetries between them.
 
+mod reference;
+
 use std::sync::{Arc, RwLock};
 
 use candle_core::{DType, Device, Tensor};
+use reference::Fixture;
+use serde_json::Value;
 use widthwise::data::{Teacher, TeacherSettings};
 use widthwise::error::Result;
 use widthwise::model::{Counted, Model, ModelSettings, Relation, compare, explain};
 use widthwise::nn::{
-    Blocks, Heads, ImageNorm, Mlp, ParamKind, Resnet, Role, Transformer, mlp, resnet, transformer,
+    Blocks, Heads, ImageNorm, Mlp, ParamKind, Positions, Resnet, Role, RowNorm, Transformer, mlp,
+    resnet, transformer,
 };
 use widthwise::optim::{Adam, Optimizer, Sgd};
 use widthwise::parametrization::{
@@ -480,7 +485,7 @@ fn optimizers_of_matrices_have_the_rows_of_their_paper() {
     }
 }
 
-/// u-muP's Table 2, with what `unit_scaling.optim` makes of it.
+/// u-muP's Table 2.
 #[test]
 fn unit_scaled_mup() {
     let (d, n) = (INPUTS as f64, 256.0);
@@ -497,38 +502,69 @@ fn unit_scaled_mup() {
             one(1.0),
         ],
     );
-    let network = transformer(Transformer {
-        width: 16,
-        context: 4,
-        vocab: Some(9),
-        blocks: Blocks {
-            depth: 4,
-            heads: Heads::Size(4),
-            ..Blocks::default()
-        },
-        ..Transformer::default()
-    });
-    let settings = ModelSettings::default();
-    let model = Model::new(network, Arc::new(UnitMup::default()), settings).unwrap();
-    let scales = model.scales(OptimizerFamily::Adam).unwrap();
-    let mut seen = [0; 4];
-    for (p, s) in model.params().iter().zip(&scales) {
-        let (path, weight) = (p.info.path.as_str(), p.info.kind == ParamKind::Weight);
-        let hidden = (p.info.fan_in as f64).sqrt().recip();
-        let (kind, lr, multiplier) = match (p.info.in_branch, weight) {
-            (true, true) => (0, 0.5 * hidden, hidden),
-            (true, false) => (1, 0.5, 1.0),
-            (false, true) if p.info.readout => (2, 1.0, 1.0 / 16.0),
-            // embeddings: 1/√width
-            (false, true) => (3, 0.25, 1.0),
-            (false, false) => continue,
-        };
-        seen[kind] += 1;
-        assert_eq!((s.lr, s.multiplier), (lr, multiplier), "{path}");
-        assert_eq!(s.weight_decay * s.lr, 1.0, "{path}");
+}
+
+/// What unit-scaling makes of its transformer's parameters.
+#[test]
+fn unit_scaled_mup_of_a_transformer_is_that_of_unit_scaling() {
+    let fixture = Fixture::load("u_mup");
+    let number = |v: &Value| v.as_f64().unwrap();
+    let close = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-12;
+    let cases = fixture.json["cases"].as_array().unwrap();
+    assert!(cases.len() >= 4);
+    for case in cases {
+        let whole = |key: &str| case[key].as_u64().unwrap() as usize;
+        let network = transformer(Transformer {
+            width: whole("width"),
+            context: 4,
+            vocab: Some(fixture.json["settings"]["vocab"].as_u64().unwrap() as usize),
+            blocks: Blocks {
+                depth: whole("layers"),
+                heads: Heads::Count(2),
+                bias: false,
+                norm: RowNorm::Rms,
+                positions: Positions::Rope,
+                gated: true,
+                ..Blocks::default()
+            },
+            ..Transformer::default()
+        });
+        let rule = UnitMup::default();
+        let branch = rule.branch_multiplier(whole("layers")).unwrap();
+        for theirs in case["branches"].as_array().unwrap() {
+            assert!(close(branch, number(theirs)), "{branch} {theirs}");
+        }
+        let model = Model::new(network, Arc::new(rule), ModelSettings::default()).unwrap();
+        let scales = model.scales(OptimizerFamily::Adam).unwrap();
+        for (p, s) in model.params().iter().zip(&scales) {
+            let (info, path) = (&p.info, &p.info.path);
+            let kind = match info.kind {
+                ParamKind::Weight if info.readout => "readout",
+                ParamKind::Weight if info.in_branch => "weight",
+                ParamKind::Weight => "embedding",
+                _ => "norm",
+            };
+            let is_it = |row: &&Value| {
+                row["kind"] == kind
+                    && row["in_branch"] == info.in_branch
+                    && row["fan_in"].as_u64() == Some(info.fan_in as u64)
+            };
+            if kind == "norm" {
+                // theirs have no parameters
+                let wanted = if info.in_branch { branch } else { 1.0 };
+                assert!(close(s.lr, wanted), "{path}");
+                continue;
+            }
+            let row = case["rows"].as_array().unwrap().iter().find(is_it);
+            let row = row.unwrap_or_else(|| panic!("{path}: {info:?}"));
+            assert!(close(s.lr, number(&row["lr"])), "{path}: {s:?} {row}");
+            assert!(
+                close(s.multiplier, number(&row["multiplier"])),
+                "{path}: {s:?} {row}"
+            );
+            assert!(close(s.weight_decay * s.lr, 1.0), "{path}: {s:?}");
+        }
     }
-    assert!(seen.iter().all(|&n| n > 0), "{seen:?}");
-    assert_eq!(UnitMup::default().branch_multiplier(4).unwrap(), 0.5);
 }
 
 /// Exponent of width of each parameter's effective learning rate (multiplier² · lr) and effective

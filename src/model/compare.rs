@@ -188,7 +188,7 @@ impl Effective {
             distribution: discriminant(&s.init),
             lr: s.multiplier.powf(family.multiplier_power()) * s.lr * shape,
             weight_decay: s.lr * s.weight_decay,
-            eps: s.eps / s.multiplier,
+            eps: s.eps * s.multiplier.powi(-family.eps_degree()),
         }
     }
 }

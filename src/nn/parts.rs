@@ -66,15 +66,17 @@ impl<'a, T: Elem> Parts<'a, T> {
 
     /// All of them.
     pub fn all(self) -> Vec<&'a mut [T]> {
-        let part = |b: &Buffer<T>| {
-            // SAFETY: as `new` was promised, and `self` is used up
-            let all = unsafe { b.of_mut(self.member) };
-            match self.range.clone() {
-                Some(range) => &mut all[range],
-                None => all,
-            }
-        };
-        self.buffers.iter().map(part).collect()
+        self.buffers.iter().map(|b| self.part(b)).collect()
+    }
+
+    /// Its part of one of them, to be taken once.
+    fn part(&self, buffer: &Buffer<T>) -> &'a mut [T] {
+        // SAFETY: as `new` was promised, and whoever calls this has used `self` up
+        let all = unsafe { buffer.of_mut(self.member) };
+        match self.range.clone() {
+            Some(range) => &mut all[range],
+            None => all,
+        }
     }
 
     /// The first `N` of them.
@@ -88,14 +90,7 @@ impl<'a, T: Elem> Parts<'a, T> {
                 "{N} tensors were asked for, there are {found}"
             )));
         };
-        Ok(buffers.each_ref().map(|b| {
-            // SAFETY: as `new` was promised, and `self` is used up
-            let all = unsafe { b.of_mut(self.member) };
-            match self.range.clone() {
-                Some(range) => &mut all[range],
-                None => all,
-            }
-        }))
+        Ok(buffers.each_ref().map(|b| self.part(b)))
     }
 }
 

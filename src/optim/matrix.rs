@@ -1,11 +1,10 @@
-//! What optimizers of matrices have in common: which parameters they act on and how large a step is.
+//! What optimizers of matrices have in common: parameters as matrices in blocks, and how large a step is.
 
 use serde::Serialize;
 
 use super::State;
-use crate::error::{Error, Result};
 use crate::nn::ParamInfo;
-use crate::parametrization::Scales;
+use crate::parametrization::{OptimizerFamily, Scales};
 use crate::tensor::elem::Elem;
 use crate::tensor::elementwise::squared_norm;
 use crate::tensor::parallel::chunks;
@@ -29,15 +28,30 @@ pub(super) fn blocks(param: &ParamInfo, block: Option<usize>) -> Blocks {
     }
 }
 
-/// Checks that a network has what an optimizer of matrices acts on.
-pub(super) fn check_params(name: &str, params: &[&ParamInfo]) -> Result<()> {
-    if params.iter().any(|p| p.is_hidden_matrix()) {
-        return Ok(());
-    }
-    Err(Error::setting(format!(
-        "{name} needs a hidden matrix, one whose fan-in and fan-out grow with width; this network has none"
-    ))
-    .with_help("use adamw, or a deeper network; networks of your own must be functions of width"))
+/// States of the square matrices of the sides that there are, inputs and outputs: two for each, by these names.
+pub(super) fn side_states(
+    blocks: Blocks,
+    sides: [bool; 2],
+    names: [[&'static str; 2]; 2],
+) -> impl Iterator<Item = State> {
+    let of = |(names, len): ([&'static str; 2], usize)| names.map(|n| State::of(n, vec![len]));
+    let all = names.into_iter().zip(blocks.factor_lens()).map(of);
+    let there = all.zip(sides).filter(|(_, there)| *there);
+    there.flat_map(|(states, _)| states)
+}
+
+/// The numbers of [`side_states`]: the first of each side, and the second; empty for a side that there is not.
+pub(super) fn take_sides<'a, T>(
+    states: &mut impl Iterator<Item = &'a mut [T]>,
+    sides: [bool; 2],
+) -> [[&'a mut [T]; 2]; 2] {
+    let [[a, b], [c, d]] = sides.map(|there| {
+        [there; 2].map(|there| match there {
+            true => states.next().unwrap_or_default(),
+            false => Default::default(),
+        })
+    });
+    [[a, c], [b, d]]
 }
 
 /// Whose size the steps of a matrix have.
@@ -53,6 +67,15 @@ pub enum Graft {
 }
 
 impl Graft {
+    /// The family of an optimizer whose steps would be of the family `own`.
+    pub(super) fn family(self, own: OptimizerFamily) -> OptimizerFamily {
+        match self {
+            Self::None => own,
+            Self::Adam => OptimizerFamily::Adam,
+            Self::Spectral => OptimizerFamily::Muon,
+        }
+    }
+
     /// The state that it needs for a matrix.
     pub(super) fn states(self, param: &ParamInfo) -> Vec<State> {
         match self {

@@ -166,9 +166,19 @@ pub trait Optimizer: Debug + Send + Sync + Rule<f32> + Rule<f64> {
     /// Learning rate before schedule and parametrization.
     fn lr(&self) -> &PerMember;
 
-    /// The same for one parameter, where the optimizer itself tells parameters apart.
-    fn lr_of(&self, _param: &ParamInfo, member: usize) -> f64 {
-        self.lr().of(member)
+    /// Of an optimizer that acts on hidden matrices and leaves all else to AdamW: AdamW's learning rate over
+    /// its own.
+    fn adam_factor(&self) -> Option<&PerMember> {
+        None
+    }
+
+    /// The learning rate of one parameter.
+    fn lr_of(&self, param: &ParamInfo, member: usize) -> f64 {
+        let lr = self.lr().of(member);
+        match self.adam_factor() {
+            Some(factor) if !param.is_hidden_matrix() => lr * factor.of(member),
+            _ => lr,
+        }
     }
 
     /// Whether an entry's update depends on its own gradient and state alone, so that a parameter may be
@@ -190,8 +200,17 @@ pub trait Optimizer: Debug + Send + Sync + Rule<f32> + Rule<f64> {
     ///
     /// # Errors
     /// If it has nothing to do what it is for.
-    fn check_params(&self, _params: &[&ParamInfo]) -> Result<()> {
-        Ok(())
+    fn check_params(&self, params: &[&ParamInfo]) -> Result<()> {
+        if self.adam_factor().is_none() || params.iter().any(|p| p.is_hidden_matrix()) {
+            return Ok(());
+        }
+        Err(Error::setting(format!(
+            "{} needs a hidden matrix, one whose fan-in and fan-out grow with width; this network has none",
+            self.name()
+        ))
+        .with_help(
+            "use adamw, or a deeper network; networks of your own must be functions of width",
+        ))
     }
 
     /// Checks that every per-member scalar has one value or one for each of `members`.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::adam::{adamw, adamw_states};
-use super::matrix::{check_params, matrix};
+use super::matrix::matrix;
 use super::{Optimizer, PerMember, Rule, State, Update};
 use crate::error::Result;
 use crate::nn::ParamInfo;
@@ -77,13 +77,8 @@ impl Optimizer for Muon {
         &self.lr
     }
 
-    fn lr_of(&self, param: &ParamInfo, member: usize) -> f64 {
-        let lr = self.lr.of(member);
-        if param.is_hidden_matrix() {
-            lr
-        } else {
-            lr * self.adam_factor.of(member)
-        }
+    fn adam_factor(&self) -> Option<&PerMember> {
+        Some(&self.adam_factor)
     }
 
     fn elementwise(&self) -> bool {
@@ -119,10 +114,6 @@ impl Optimizer for Muon {
         self.beta1.check("beta1", members)?;
         self.beta2.check("beta2", members)?;
         self.adam_eps.check("adam_eps", members)
-    }
-
-    fn check_params(&self, params: &[&ParamInfo]) -> Result<()> {
-        check_params(self.name(), params)
     }
 
     fn settings(&self) -> Value {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::adam::{adamw, adamw_states};
-use super::matrix::{Graft, Sizing, blocks, check_params, step};
+use super::matrix::{Graft, Sizing, blocks, side_states, step, take_sides};
 use super::{Optimizer, PerMember, Rule, State, Update};
 use crate::error::Result;
 use crate::nn::ParamInfo;
@@ -51,27 +51,19 @@ impl Optimizer for Shampoo {
     }
 
     fn family(&self) -> OptimizerFamily {
-        match self.graft {
-            Graft::None => OptimizerFamily::Shampoo {
-                exponent_in: self.exponent_in,
-                exponent_out: self.exponent_out,
-                block: self.block,
-            },
-            Graft::Adam => OptimizerFamily::Adam,
-            Graft::Spectral => OptimizerFamily::Muon,
-        }
+        self.graft.family(OptimizerFamily::Shampoo {
+            exponent_in: self.exponent_in,
+            exponent_out: self.exponent_out,
+            block: self.block,
+        })
     }
 
     fn lr(&self) -> &PerMember {
         &self.lr
     }
 
-    fn lr_of(&self, param: &ParamInfo, member: usize) -> f64 {
-        let lr = self.lr.of(member);
-        match param.is_hidden_matrix() {
-            true => lr,
-            false => lr * self.adam_factor.of(member),
-        }
+    fn adam_factor(&self) -> Option<&PerMember> {
+        Some(&self.adam_factor)
     }
 
     fn elementwise(&self) -> bool {
@@ -82,16 +74,10 @@ impl Optimizer for Shampoo {
         if !param.is_hidden_matrix() {
             return adamw_states(param);
         }
-        let [left, right] = blocks(param, self.block).factor_lens();
         let mut states = vec![State::like("exp_avg", param)];
-        if self.exponent_in != 0.0 {
-            states.push(State::of("moments_in", vec![left]));
-            states.push(State::of("powers_in", vec![left]));
-        }
-        if self.exponent_out != 0.0 {
-            states.push(State::of("moments_out", vec![right]));
-            states.push(State::of("powers_out", vec![right]));
-        }
+        let sides = [self.exponent_in != 0.0, self.exponent_out != 0.0];
+        let names = [["moments_in", "powers_in"], ["moments_out", "powers_out"]];
+        states.extend(side_states(blocks(param, self.block), sides, names));
         states.extend(self.graft.states(param));
         states
     }
@@ -120,10 +106,6 @@ impl Optimizer for Shampoo {
         self.adam_eps.check("adam_eps", members)
     }
 
-    fn check_params(&self, params: &[&ParamInfo]) -> Result<()> {
-        check_params(self.name(), params)
-    }
-
     fn settings(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
     }
@@ -146,18 +128,10 @@ impl<T: Elem> Rule<T> for Shampoo {
             step: u.step,
         };
         let mut states = u.state.all().into_iter();
-        let mut next = |there: bool| match there {
-            true => states.next().unwrap_or_default(),
-            false => Default::default(),
-        };
-        let first = next(true);
-        let (has_in, has_out) = (self.exponent_in != 0.0, self.exponent_out != 0.0);
-        let [moments_in, powers_in] = [next(has_in), next(has_in)];
-        let [moments_out, powers_out] = [next(has_out), next(has_out)];
-        let mut state = ShampooState {
-            moments: [moments_in, moments_out],
-            powers: [powers_in, powers_out],
-        };
+        let first = states.next().unwrap_or_default();
+        let sides = [self.exponent_in != 0.0, self.exponent_out != 0.0];
+        let [moments, powers] = take_sides(&mut states, sides);
+        let mut state = ShampooState { moments, powers };
         average(beta1, first, u.grad);
         let correction = 1.0 - beta1.powi(u.step.min(i32::MAX as u64) as i32);
         scratch::with(u.param.len(), |direction: &mut [T]| {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::adam::{adamw, adamw_states};
-use super::matrix::{Graft, Sizing, blocks, check_params, step};
+use super::matrix::{Graft, Sizing, blocks, side_states, step, take_sides};
 use super::{Optimizer, PerMember, Rule, State, Update};
 use crate::error::Result;
 use crate::nn::ParamInfo;
@@ -51,27 +51,19 @@ impl Optimizer for Soap {
     }
 
     fn family(&self) -> OptimizerFamily {
-        match self.graft {
-            Graft::None => OptimizerFamily::Soap {
-                basis_in: self.basis_in,
-                basis_out: self.basis_out,
-                block: self.block,
-            },
-            Graft::Adam => OptimizerFamily::Adam,
-            Graft::Spectral => OptimizerFamily::Muon,
-        }
+        self.graft.family(OptimizerFamily::Soap {
+            basis_in: self.basis_in,
+            basis_out: self.basis_out,
+            block: self.block,
+        })
     }
 
     fn lr(&self) -> &PerMember {
         &self.lr
     }
 
-    fn lr_of(&self, param: &ParamInfo, member: usize) -> f64 {
-        let lr = self.lr.of(member);
-        match param.is_hidden_matrix() {
-            true => lr,
-            false => lr * self.adam_factor.of(member),
-        }
+    fn adam_factor(&self) -> Option<&PerMember> {
+        Some(&self.adam_factor)
     }
 
     fn elementwise(&self) -> bool {
@@ -82,16 +74,10 @@ impl Optimizer for Soap {
         if !param.is_hidden_matrix() {
             return adamw_states(param);
         }
-        let [left, right] = blocks(param, self.block).factor_lens();
         let mut states = adamw_states(param);
-        if self.basis_in {
-            states.push(State::of("moments_in", vec![left]));
-            states.push(State::of("basis_in", vec![left]));
-        }
-        if self.basis_out {
-            states.push(State::of("moments_out", vec![right]));
-            states.push(State::of("basis_out", vec![right]));
-        }
+        let sides = [self.basis_in, self.basis_out];
+        let names = [["moments_in", "basis_in"], ["moments_out", "basis_out"]];
+        states.extend(side_states(blocks(param, self.block), sides, names));
         states.extend(self.graft.states(param));
         states
     }
@@ -120,10 +106,6 @@ impl Optimizer for Soap {
             beta.check("shampoo_beta", members)?;
         }
         self.adam_factor.check("adam_factor", members)
-    }
-
-    fn check_params(&self, params: &[&ParamInfo]) -> Result<()> {
-        check_params(self.name(), params)
     }
 
     fn settings(&self) -> Value {
@@ -155,18 +137,13 @@ impl<T: Elem> Rule<T> for Soap {
             step: u.step,
         };
         let mut states = u.state.all().into_iter();
-        let mut next = |there: bool| match there {
-            true => states.next().unwrap_or_default(),
-            false => Default::default(),
-        };
-        let [exp_avg, exp_avg_sq] = [next(true), next(true)];
-        let [moments_in, basis_in] = [next(self.basis_in), next(self.basis_in)];
-        let [moments_out, basis_out] = [next(self.basis_out), next(self.basis_out)];
+        let [exp_avg, exp_avg_sq] = [0; 2].map(|_| states.next().unwrap_or_default());
+        let [moments, bases] = take_sides(&mut states, scalars.bases);
         let mut state = SoapState {
             exp_avg,
             exp_avg_sq,
-            moments: [moments_in, moments_out],
-            bases: [basis_in, basis_out],
+            moments,
+            bases,
         };
         scratch::with(u.param.len(), |direction: &mut [T]| {
             scalars.update(blocks(u.info, self.block), u.grad, direction, &mut state)?;

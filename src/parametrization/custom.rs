@@ -50,6 +50,21 @@ impl Custom {
     }
 }
 
+impl Custom {
+    fn found(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Result<Scales> {
+        (self.scales)(param, optimizer)?.ok_or_else(|| {
+            Error::setting(format!(
+                "{} has no scales for {} ({}, shape {:?})",
+                self.name,
+                param.path,
+                param.role.name(),
+                param.shape
+            ))
+            .with_help("return a map of scales for every parameter")
+        })
+    }
+}
+
 impl fmt::Debug for Custom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Custom({})", self.name)
@@ -77,16 +92,19 @@ impl Parametrization for Custom {
     }
 
     fn trained_scales(&self, param: &ParamInfo, optimizer: OptimizerFamily) -> Result<Scales> {
-        let scales = (self.scales)(param, optimizer)?.ok_or_else(|| {
-            Error::setting(format!(
-                "{} has no scales for {} ({}, shape {:?})",
-                self.name,
-                param.path,
-                param.role.name(),
-                param.shape
-            ))
-            .with_help("return a map of scales for every parameter")
-        })?;
+        let scales = self.found(param, optimizer)?;
+        if optimizer != OptimizerFamily::Sgd {
+            // models are made before an optimizer is known
+            let made = self.found(param, OptimizerFamily::Sgd)?;
+            if (made.init, made.multiplier) != (scales.init, scales.multiplier) {
+                return Err(Error::setting(format!(
+                    "{}: init and multiplier must not depend on the optimizer, but differ between sgd and {}",
+                    self.name,
+                    optimizer.name()
+                ))
+                .at(&param.path));
+            }
+        }
         for (what, number, least) in [
             ("init", scales.init.std(), 0.0),
             ("multiplier", scales.multiplier, f64::NEG_INFINITY),

@@ -60,7 +60,7 @@ impl Parametrization for MeanField {
                     }
                     (_, ParamKind::Weight) => {
                         let fans = [param.fan_in, param.fan_out];
-                        family.lr_growth(fans, [1, 1]) * multiplier.powf(-1.0 - family.degree())
+                        family.lr_growth(fans, [1, 1]) * multiplier.powf(-family.multiplier_power())
                     }
                     (_, ParamKind::Bias) if param.readout => n.sqrt(),
                     _ => 1.0,

@@ -9,7 +9,7 @@ use crate::nn::{ParamInfo, ParamKind, Role};
 
 /// u-muP (Blake et al., arXiv 2407.17465, Table 2): every weight starts N(0, 1) and enters with the forward
 /// multiplier 1/√fan_in, the readout's with 1/fan_in, so that there is no base width. Learning rates follow
-/// muP; those of embeddings fall as 1/√width, and those of residual branches as 1/√blocks, whose
+/// muP; those of embeddings (weights with a fan-in of 1) fall as 1/√width, and those of residual branches as 1/√blocks, whose
 /// branches are multiplied by 1/√blocks.
 ///
 /// It is the paper's table of parameters. Not part of a parametrization, and not done here: constant gains of
@@ -56,23 +56,25 @@ impl Parametrization for UnitMup {
             ParamKind::Weight => [param.fan_in, param.fan_out],
             _ => [1, param.fan_out],
         };
-        let growth = match (optimizer, param.kind) {
-            // relative to a spread of 1 that the multiplier takes part of, as Adam
-            (OptimizerFamily::Adafactor, ParamKind::Weight) => 1.0 / fan_in / unit,
-            _ => optimizer.lr_growth(fans, [1, 1]) * unit.powf(-optimizer.multiplier_power()),
+        // steps in proportion to a spread of 1 are Adam's
+        let family = match optimizer {
+            OptimizerFamily::Adafactor => OptimizerFamily::Adam,
+            other => other,
         };
-        let embedding =
+        let growth = family.lr_growth(fans, [1, 1]) * unit.powf(-family.multiplier_power());
+        let is_table =
             param.kind == ParamKind::Weight && param.role == Role::InputLike && param.fan_in == 1;
-        let found = match optimizer {
+        let table = match family {
             OptimizerFamily::Sgd => 1.0,
-            _ if embedding => (param.fan_out as f64).sqrt().recip(),
+            _ if is_table => (param.fan_out as f64).sqrt().recip(),
             _ => 1.0,
         };
-        let depth = match (param.in_branch, optimizer) {
-            (false, _) | (true, OptimizerFamily::Sgd) => 1.0,
-            (true, family) => (param.blocks.max(1) as f64).powf(-0.5 + 0.5 * family.degree()),
+        let depth = match param.in_branch {
+            // as in Depth-muP
+            true => (param.blocks.max(1) as f64).powf(0.5 * (1.0 + family.degree()) - 1.0),
+            false => 1.0,
         };
-        let lr = growth * found * depth;
+        let lr = growth * table * depth;
         Ok(Scales {
             init,
             multiplier: if param.readout && param.kind == ParamKind::Weight {

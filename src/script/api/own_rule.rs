@@ -193,8 +193,8 @@ mod functions {
     /// (`"input-like"`, `"hidden"`, `"output-like"`, `"vector-like"`, `"fixed"`), `fan_in`, `fan_out`,
     /// `base_fan_in`, `base_fan_out`, `width`, `base_width`, `depth` (number of weight matrices), `readout`,
     /// `in_branch`, `blocks` (number of residual blocks), `optimizer` (the family: `"sgd"`, `"adam"`,
-    /// `"adafactor"`, `"muon"`, `"shampoo"`, `"soap"`) and `scales`. Scales other than of learning rate, weight
-    /// decay and epsilon must not depend on the optimizer.
+    /// `"adafactor"`, `"muon"`, `"shampoo"`, `"soap"`) and `scales`. Init and multiplier must not depend on the
+    /// optimizer, since models are made before one is known; it is an error if they do.
     ///
     /// ```rhai
     /// // muP for Adam, with embeddings that learn more slowly as width grows

@@ -4,13 +4,14 @@ use super::blocks::{Block, Blocks};
 use crate::error::{Error, Result};
 use crate::tensor::eigen::symmetric_eigen;
 use crate::tensor::elem::Elem;
+use crate::tensor::elementwise::scale;
 use crate::tensor::matmul::{Into, Matrix, matmul, matmul_into};
 use crate::tensor::scratch;
 
 /// Scalars of one member's Shampoo update of one matrix.
 #[derive(Debug, Clone, Copy)]
 pub struct Shampoo {
-    /// Decay of the second moments; 1 adds them up.
+    /// Decay of the second moments.
     pub beta2: f64,
     /// Added to the second moments, in units of their largest eigenvalue.
     pub eps: f64,
@@ -120,10 +121,7 @@ impl Shampoo {
         exponent: f64,
     ) -> Result<()> {
         let steps = self.step.min(i32::MAX as u64) as i32;
-        let correction = match self.beta2 {
-            1.0 => 1.0,
-            beta2 => 1.0 - beta2.powi(steps),
-        };
+        let correction = 1.0 - self.beta2.powi(steps);
         let unbiased: Vec<f64> = moments.iter().map(|m| m.f64() / correction).collect();
         if unbiased.iter().any(|m| !m.is_finite()) {
             // the member has diverged, and its loss is going to say so
@@ -156,7 +154,7 @@ impl Shampoo {
     }
 }
 
-/// `moments = beta · moments + (1 − beta) · g gᵀ` (side 0) or `gᵀ g` (side 1); with a beta of 1 they add up.
+/// `moments = beta · moments + (1 − beta) · g gᵀ` (side 0) or `gᵀ g` (side 1).
 pub(super) fn take_moments<T: Elem>(
     moments: &mut [T],
     beta: f64,
@@ -164,8 +162,7 @@ pub(super) fn take_moments<T: Elem>(
     [rows, columns]: [usize; 2],
     side: usize,
 ) {
-    let rest = if beta == 1.0 { 1.0 } else { 1.0 - beta };
-    crate::tensor::elementwise::scale(moments, beta);
+    scale(moments, beta);
     let g = Matrix::row_major(grad, columns);
     let (n, inner, left, right) = match side {
         0 => (rows, columns, g, g.transposed()),
@@ -176,5 +173,5 @@ pub(super) fn take_moments<T: Elem>(
         row_stride: n,
         accumulate: true,
     };
-    matmul_into(into, (n, n, inner), T::of(rest), left, right);
+    matmul_into(into, (n, n, inner), T::of(1.0 - beta), left, right);
 }

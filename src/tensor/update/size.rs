@@ -65,14 +65,8 @@ pub fn adam_norm<T: Elem>(
     step: u64,
 ) -> f64 {
     let steps = step.min(i32::MAX as u64) as i32;
-    let of = |beta: f64| {
-        if beta == 1.0 {
-            1.0
-        } else {
-            1.0 - beta.powi(steps)
-        }
-    };
-    let rest = if beta2 == 1.0 { 1.0 } else { 1.0 - beta2 };
+    let of = |beta: f64| 1.0 - beta.powi(steps);
+    let rest = 1.0 - beta2;
     let mut sum = 0.0;
     for ((s, g), m) in second.iter_mut().zip(grad).zip(first) {
         let square = beta2 * s.f64() + rest * g.f64() * g.f64();
