@@ -82,6 +82,7 @@ pub mod error;
 pub mod interrupt;
 pub mod memory;
 
+pub mod gpu;
 pub mod tensor;
 
 pub mod nn;

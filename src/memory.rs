@@ -16,6 +16,7 @@ pub use zeros::{Number, numbers, room, zeros, zeros_like};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::Place;
 
 /// A tensor that is about to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +63,20 @@ pub fn available() -> Option<u128> {
 /// # Errors
 /// If they do not: what is needed and available, the largest tensors, and what would fit.
 pub fn check(what: &str, needs: &[Need], fits: impl FnOnce(u128) -> String) -> Result<()> {
-    match available() {
+    check_on(&Place::Cpu, what, needs, fits)
+}
+
+/// The same for memory of another place.
+///
+/// # Errors
+/// As for [`check`].
+pub fn check_on(
+    place: &Place,
+    what: &str,
+    needs: &[Need],
+    fits: impl FnOnce(u128) -> String,
+) -> Result<()> {
+    match place.available() {
         Some(available) => compare(what, needs, available, fits),
         None => Ok(()),
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use candle_core::{DType, Device, Tensor};
 use widthwise::data::{FromTensors, FromTensorsSettings};
 use widthwise::error::Result;
+use widthwise::gpu::Place;
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::{Mlp, mlp};
 use widthwise::optim::{Adam, Optimizer, Sgd};
@@ -54,7 +55,7 @@ fn trainer(width: usize, optimizer: Arc<dyn Optimizer>) -> Result<Trainer> {
     let settings = ModelSettings {
         seeds: vec![1, 2],
         dtype: DType::F32,
-        device: Device::Cpu,
+        place: Place::Cpu,
     };
     let model = Model::new(network, Arc::new(Sp::default()), settings)?;
     let examples = 64;

@@ -180,7 +180,7 @@ fn model(name: &str, seeds: &[u64], dtype: DType) -> Result<Model> {
     let made = ModelSettings {
         seeds: seeds.to_vec(),
         dtype,
-        device: CPU,
+        place: widthwise::gpu::Place::Cpu,
     };
     let conv = name.starts_with("resnet") || name.starts_with("cnn");
     let rule = Mup {
@@ -645,7 +645,7 @@ fn parallel_branches_add_up() -> Result<()> {
     let made = ModelSettings {
         seeds: vec![3, 8],
         dtype: DType::F64,
-        device: CPU,
+        place: widthwise::gpu::Place::Cpu,
     };
     let mut model = Model::new(network, Arc::new(Sp::default()), made)?;
     let x: Vec<f64> = (0..12).map(|i| (i as f64).sin()).collect();

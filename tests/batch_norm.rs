@@ -11,6 +11,7 @@ use reference::{Array, Fixture, assert_close};
 use serde_json::json;
 use widthwise::data::{Batch, Labels, Stream, Targets};
 use widthwise::error::Result;
+use widthwise::gpu::Place;
 use widthwise::metrics::{Hessian, Loss, ntk, top_eigenvalue};
 use widthwise::model::{Model, ModelSettings, SharedModel, explain};
 use widthwise::nn::layers::{Activation, BatchNorm, Conv2d, Flatten, Linear};
@@ -149,7 +150,7 @@ fn model(
     let settings = ModelSettings {
         seeds: seeds.to_vec(),
         dtype,
-        device: Device::Cpu,
+        place: Place::Cpu,
     };
     Ok(Arc::new(RwLock::new(Model::new(network, rule, settings)?)))
 }

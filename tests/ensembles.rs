@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 use candle_core::{DType, Device};
 use widthwise::data::{Stream, SyntheticImages, SyntheticImagesSettings, Teacher, TeacherSettings};
 use widthwise::error::Result;
+use widthwise::gpu::Place;
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::layers::{Activation, Flatten, LayerNorm, Linear};
 use widthwise::nn::{Mlp, Network, Node, mlp};
@@ -119,7 +120,7 @@ fn train(
     let settings = ModelSettings {
         seeds: seeds.to_vec(),
         dtype: DType::F32,
-        device: Device::Cpu,
+        place: Place::Cpu,
     };
     let model = Arc::new(RwLock::new(Model::new(network, rule, settings)?));
     let settings = TrainerSettings {

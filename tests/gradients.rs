@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use widthwise::data::Labels;
 use widthwise::error::Result;
+use widthwise::gpu::Place;
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::layers::{Activation, Flatten, LayerNorm, Linear};
 use widthwise::nn::{Gradients, Mlp, Network, Node, mlp};
@@ -74,7 +75,7 @@ fn f64_model(network: Network, rule: std::sync::Arc<dyn Parametrization>) -> Res
     let settings = ModelSettings {
         seeds: vec![3, 8],
         dtype: DType::F64,
-        device: Device::Cpu,
+        place: Place::Cpu,
     };
     Model::new(network, rule, settings)
 }

@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use reference::{Array, Fixture};
 use serde_json::{Value, json};
 use widthwise::error::Result;
+use widthwise::gpu::Place;
 use widthwise::nn::layers::{BatchNorm, Conv2d, GlobalAvgPool, GroupNorm, Pool2d, Pooling};
 use widthwise::nn::{
     Forward, Gradients, ImageNorm, Layer, MemberWork, Mode, Node, Param, ParamKind, ParamSpec,
@@ -18,6 +19,8 @@ use widthwise::tensor::rng::Key;
 /// next layer's input.
 #[derive(Debug)]
 struct Given(Vec<usize>);
+
+impl widthwise::nn::GpuPasses for Given {}
 
 impl Layer for Given {
     fn kind(&self) -> &'static str {
@@ -129,7 +132,7 @@ fn step(
         &nodes,
         &[1],
         (1, batch),
-        (DType::F64, &Device::Cpu),
+        (DType::F64, &Place::Cpu),
         Gradients::Passing,
     )?;
     plan.set_mode(mode);
@@ -298,7 +301,7 @@ fn a_branch_that_changes_the_shape_needs_a_shortcut() {
             &[node],
             &[3, 8, 8],
             (1, 2),
-            (DType::F32, &Device::Cpu),
+            (DType::F32, &Place::Cpu),
             Gradients::None,
         )
     };
@@ -360,7 +363,7 @@ fn pass(members: &[u64], batch: usize) -> Result<Vec<Vec<Vec<f64>>>> {
         &network.nodes(sizes)?,
         &[3, 16, 16],
         (members.len(), batch),
-        (DType::F32, &cpu),
+        (DType::F32, &Place::Cpu),
         Gradients::Passing,
     )?;
     let bound: Vec<Param<'_>> = values

@@ -170,7 +170,7 @@ fn model(network: Network, seeds: &[u64], dtype: DType) -> Result<Model> {
     let settings = ModelSettings {
         seeds: seeds.to_vec(),
         dtype,
-        device: CPU,
+        place: widthwise::gpu::Place::Cpu,
     };
     let model = if network.width.is_some() {
         let rule = Mup {

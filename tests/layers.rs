@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use reference::{Array, Fixture};
 use widthwise::data::Labels;
 use widthwise::error::Result;
+use widthwise::gpu::Place;
 use widthwise::nn::layers::{Activation, LayerNorm, Linear, RmsNorm};
 use widthwise::nn::{Gradients, Node, Param, Plan};
 use widthwise::tensor::elem::to_f64;
@@ -87,7 +88,7 @@ impl Case<'_> {
             &nodes,
             &[input],
             (self.members, batch),
-            (DType::F64, &cpu),
+            (DType::F64, &Place::Cpu),
             Gradients::Passing,
         )?;
         let params: Vec<Param<'_>> = values

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use widthwise::data::{Batch, Labels};
 use widthwise::error::Result;
+use widthwise::gpu::Place;
 use widthwise::metrics::{Goal, Hessian, Loss, ntk};
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::layers::{Activation, BatchNorm, Flatten, LayerNorm, Linear, RmsNorm};
@@ -68,7 +69,7 @@ fn model(activation: Activation) -> Result<Model> {
     let settings = ModelSettings {
         seeds: vec![3, 8],
         dtype: DType::F64,
-        device: Device::Cpu,
+        place: Place::Cpu,
     };
     let model = Model::new(network(activation), Arc::new(rule), settings)?;
     for (i, param) in model.params().iter().enumerate() {

@@ -5,13 +5,14 @@
 
 use std::sync::{Arc, RwLock};
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use widthwise::bench::fingerprint;
 use widthwise::data::{
     MarkovTokens, MarkovTokensSettings, Stream, SyntheticImages, SyntheticImagesSettings, Teacher,
     TeacherSettings,
 };
 use widthwise::error::Result;
+use widthwise::gpu::Place;
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::layers::Activation;
 use widthwise::nn::{
@@ -210,7 +211,7 @@ fn train(case: &Case) -> Result<Outcome> {
     let settings = ModelSettings {
         seeds: (5..5 + case.members).collect(),
         dtype: DType::F32,
-        device: Device::Cpu,
+        place: Place::Cpu,
     };
     let rule = Arc::new(Mup {
         base_width: 24,

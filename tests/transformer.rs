@@ -106,7 +106,7 @@ fn model(settings: Transformer, seeds: &[u64], dtype: DType) -> Result<Model> {
     let made = ModelSettings {
         seeds: seeds.to_vec(),
         dtype,
-        device: CPU,
+        place: widthwise::gpu::Place::Cpu,
     };
     let rule = Mup {
         base_width: 4,

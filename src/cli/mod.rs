@@ -138,7 +138,7 @@ fn parse_seconds(text: &str) -> std::result::Result<f64, String> {
 }
 
 fn parse_device(text: &str) -> std::result::Result<String, String> {
-    match crate::script::session::parse_device(text) {
+    match crate::gpu::Name::parse(text) {
         Ok(_) => Ok(text.to_string()),
         Err(e) => Err(e.to_string()),
     }

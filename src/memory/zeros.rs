@@ -70,6 +70,19 @@ fn refused(need: &Need) -> Error {
     }
 }
 
+/// The error where a GPU has no memory left.
+#[cfg(feature = "cuda")]
+fn refused_by_gpu(need: &Need) -> Error {
+    let message = format!(
+        "not enough memory on the GPU: {} {:?}, {}, could not be had",
+        need.name,
+        need.shape,
+        readable(need.bytes())
+    );
+    Error::new(ErrorKind::Memory, message)
+        .with_help("use fewer members, a smaller batch or width, or dtype: \"bf16\"")
+}
+
 /// A tensor of zeros; `name` says what it is.
 ///
 /// # Errors
@@ -84,6 +97,17 @@ pub fn zeros(name: &str, shape: &[usize], dtype: DType, device: &Device) -> Resu
         (Device::Cpu, DType::F64) => make::<f64>(name, shape),
         (Device::Cpu, DType::U32) => make::<u32>(name, shape),
         (Device::Cpu, DType::I64) => make::<i64>(name, shape),
+        #[cfg(feature = "cuda")]
+        (Device::Cuda(_), _) => Tensor::zeros(shape, dtype, device).map_err(|e| {
+            if !crate::gpu::is_out_of_memory(&e) {
+                return e.into();
+            }
+            refused_by_gpu(&Need {
+                name: name.to_string(),
+                shape: shape.to_vec(),
+                number: dtype.size_in_bytes(),
+            })
+        }),
         _ => Ok(Tensor::zeros(shape, dtype, device)?),
     }
 }

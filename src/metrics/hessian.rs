@@ -1,11 +1,13 @@
 //! Hessian–vector products, and the largest eigenvalue of the Hessian.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
+use super::gpu_goal::GpuGoal;
 use super::objective::{Goal, Loss};
 use super::reduced::Reduced;
 use crate::data::{Batch, Labels};
 use crate::error::{Error, Result};
+use crate::gpu::address;
 use crate::memory;
 use crate::model::{Model, Work};
 use crate::nn::{Gradients, Param, Plan};
@@ -28,6 +30,7 @@ pub struct Hessian {
     values: Vec<Tensor>,
     multipliers: Vec<f64>,
     goal: Goal,
+    on_gpu: Option<GpuGoal>,
 }
 
 impl Hessian {
@@ -62,6 +65,11 @@ impl Hessian {
         };
         model.check_memory("a Hessian", points, work)?;
         let plan = model.plan_for(&inputs.dims()[1..], points, Gradients::Kept)?;
+        let sizes = [model.rows(points), model.outputs()];
+        let on_gpu = match plan.on_gpu() {
+            Some(on_gpu) => Some(GpuGoal::new(on_gpu, loss, model.members(), sizes)?),
+            None => None,
+        };
         let gradients = values.iter().map(|v| memory::zeros_like("gradient", v));
         let gradients = gradients.collect::<Result<Vec<_>>>()?;
         let hessian = Self {
@@ -69,13 +77,25 @@ impl Hessian {
             values,
             multipliers: model.params().iter().map(|p| p.multiplier).collect(),
             goal,
+            on_gpu,
         };
         let params = hessian.params();
         hessian.plan.forward(&params, inputs)?;
         let plan = &hessian.plan;
-        hessian
-            .goal
-            .evaluate(plan.output(), plan.output_gradient())?;
+        match (&hessian.on_gpu, plan.on_gpu()) {
+            (Some(goal), Some(on_gpu)) => {
+                goal.set(&hessian.goal)?;
+                let device = on_gpu.gpu().device();
+                let losses = memory::zeros("losses", &[model.members()], DType::F64, device)?;
+                goal.queue(on_gpu, address(&losses)?, 0)?;
+                // what is queued writes there
+                on_gpu.gpu().synchronize()?;
+            }
+            _ => {
+                let (outputs, gradient) = (plan.output(), plan.output_gradient());
+                hessian.goal.evaluate(outputs, gradient)?;
+            }
+        }
         plan.backward(&params, &gradients)?;
         drop(params);
         Ok((hessian, gradients))
@@ -97,6 +117,11 @@ impl Hessian {
         let Some(first) = self.values.first() else {
             return Ok(());
         };
+        if let (Some(goal), Some(on_gpu)) = (&self.on_gpu, self.plan.on_gpu()) {
+            return on_gpu.hessian_vector(&self.params(), direction, image, &|z, dz, to| {
+                goal.bend(z, dz, to)
+            });
+        }
         dispatch!(first, T => {
             self.plan.hessian_vector::<T>(&self.params(), direction, image, &self.goal)
         })
@@ -215,11 +240,12 @@ fn top_eigenvalue_in(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::Place;
     use crate::model::ModelSettings;
     use crate::nn::layers::Activation;
     use crate::nn::{Mlp, mlp};
     use crate::parametrization::Sp;
-    use candle_core::{DType, Device};
+    use candle_core::Device;
     use std::sync::Arc;
 
     /// One linear layer with squared error: the Hessian is a constant matrix, 2/(n k) (xᵀx ⊗ 1).
@@ -236,7 +262,7 @@ mod tests {
         let settings = ModelSettings {
             seeds: vec![1, 2],
             dtype: DType::F64,
-            device: Device::Cpu,
+            place: Place::Cpu,
         };
         let model = Model::new(network, Arc::new(Sp::default()), settings)?;
         let batch = Batch {
@@ -268,7 +294,7 @@ mod tests {
         let settings = ModelSettings {
             seeds: vec![1, 2, 3],
             dtype,
-            device: Device::Cpu,
+            place: Place::Cpu,
         };
         let model = Model::new(network, Arc::new(Sp::default()), settings)?;
         let mut rng = Key::new(1).rng();

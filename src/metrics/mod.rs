@@ -11,7 +11,8 @@ pub mod curve;
 pub mod decomposition;
 pub mod ensemble;
 pub mod ensemble_size;
-pub mod hessian;
+pub mod gpu_goal;
+mod hessian;
 pub mod loss;
 pub mod ntk;
 mod objective;
@@ -34,6 +35,7 @@ pub use ensemble::{
     ensemble_mse,
 };
 pub use ensemble_size::{EnsembleSizes, cross_entropy_by_ensemble_size, mse_by_ensemble_size};
+pub(crate) use gpu_goal::GpuGoal;
 pub use hessian::{Hessian, top_eigenvalue};
 pub use loss::{
     accuracy, cross_entropy, cross_entropy_per_point, margin, mse, mse_per_point, true_class_logit,

@@ -1,6 +1,6 @@
 //! The empirical neural tangent kernel.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use crate::error::{Error, Result};
 use crate::memory;
@@ -18,7 +18,7 @@ use crate::nn::{Gradients, Plan};
 pub fn ntk(model: &Model, inputs: &Tensor) -> Result<Tensor> {
     let (plan, mut kernels) = prepared(model, inputs, 1)?;
     plan.ntk(&model.values(), &kernels[0])?;
-    Ok(kernels.swap_remove(0))
+    Ok(kernels.swap_remove(0).to_device(&Device::Cpu)?)
 }
 
 /// The kernel between two sets of inputs, `[members, points, others]`. It costs as much as the kernel
@@ -56,6 +56,8 @@ pub struct NtkBlock {
 pub fn ntk_blocks(model: &Model, inputs: &Tensor) -> Result<Vec<NtkBlock>> {
     let (plan, kernels) = prepared(model, inputs, model.params().len())?;
     plan.ntk_blocks(&model.values(), &kernels)?;
+    let on_host = kernels.iter().map(|k| k.to_device(&Device::Cpu));
+    let kernels = on_host.collect::<candle_core::Result<Vec<_>>>()?;
     let params = model.params().iter();
     let blocks = params.zip(kernels).map(|(param, kernel)| NtkBlock {
         path: param.info.path.clone(),
@@ -72,7 +74,7 @@ fn prepared(model: &Model, inputs: &Tensor, count: usize) -> Result<(Plan, Vec<T
         return Err(empty());
     }
     let needs = |points| model.kernel_needs(points, count);
-    memory::check("a kernel", &needs(points)?, |available| {
+    memory::check_on(model.place(), "a kernel", &needs(points)?, |available| {
         let bytes = |points| Some(memory::total(&needs(points).ok()?));
         let fits = memory::largest(points, available, bytes);
         format!("a kernel on {fits} of {points} points would fit")
@@ -80,7 +82,7 @@ fn prepared(model: &Model, inputs: &Tensor, count: usize) -> Result<(Plan, Vec<T
     let plan = model.plan(points, Gradients::None)?;
     plan.forward(&model.values(), &inputs)?;
     let dims = [model.members(), points, points];
-    let zeros = || memory::zeros("kernels", &dims, model.dtype(), model.device());
+    let zeros = || memory::zeros("kernels", &dims, model.dtype(), model.place().device());
     let kernels = (0..count).map(|_| zeros()).collect::<Result<_>>()?;
     Ok((plan, kernels))
 }

@@ -124,6 +124,14 @@ impl Goal {
         Ok(Self { width, targets })
     }
 
+    /// Classes, or values of all outputs.
+    pub(crate) fn targets(&self) -> (Option<&[u32]>, &[f64]) {
+        match &self.targets {
+            Checked::Classes(classes) => (Some(classes), &[]),
+            Checked::Values(values) => (None, values),
+        }
+    }
+
     /// Loss of each member for `outputs [members, batch, width]`; with `gradient` (same shape) also the
     /// gradient of each member's loss.
     ///

@@ -1,6 +1,6 @@
 //! A model's outputs and activations.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::Model;
 use crate::error::{Error, Result};
@@ -101,7 +101,9 @@ impl Model {
                 _ => self.plan(size, Gradients::None)?,
             };
             plan.forward(&self.values(), &inputs.narrow(0, start, size)?)?;
-            let parts = take(&plan)?;
+            let host = |part: Tensor| part.to_device(&Device::Cpu)?.to_dtype(self.dtype());
+            let parts = take(&plan)?.into_iter().map(host);
+            let parts = parts.collect::<candle_core::Result<Vec<_>>>()?;
             if all.is_empty() {
                 let whole = parts.iter().map(|part| joined(part, points));
                 all = whole.collect::<Result<_>>()?;
@@ -121,7 +123,7 @@ fn joined(part: &Tensor, points: usize) -> Result<Tensor> {
     shape[1] = points;
     let name = "outputs";
     memory::room(name, &shape, part.dtype().size_in_bytes())?;
-    memory::zeros(name, &shape, part.dtype(), part.device())
+    memory::zeros(name, &shape, part.dtype(), &Device::Cpu)
 }
 
 /// Writes `part` at the points from `start` on.

@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, RwLock};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use serde_json::{Value, json};
 
 use super::init::initial;
 use super::needs::{held, need};
 use crate::error::{Error, Result};
+use crate::gpu::{Place, Stored};
 use crate::memory::{self, Need};
 use crate::nn::{Gradients, Network, Node, Param, ParamInfo, Plan, Sizes, reads_by_product};
 use crate::parametrization::{Init, OptimizerFamily, Parametrization, Scales};
@@ -60,10 +61,20 @@ type Wider = (Vec<ParamInfo>, Vec<(String, ParamInfo)>);
 pub struct ModelSettings {
     /// Seeds of the members.
     pub seeds: Vec<u64>,
-    /// `F32` or `F64`.
+    /// Type of activations: `F32`, `F64`, or on a GPU `BF16`, whose parameters are `F32`.
     pub dtype: DType,
     /// Where it lives.
-    pub device: Device,
+    pub place: Place,
+}
+
+impl ModelSettings {
+    /// Element type of the parameters.
+    ///
+    /// # Errors
+    /// If models do not compute in the type of activations.
+    pub fn arith(&self) -> Result<DType> {
+        Ok(Stored::of(self.dtype)?.arith().dtype())
+    }
 }
 
 impl Default for ModelSettings {
@@ -71,7 +82,7 @@ impl Default for ModelSettings {
         Self {
             seeds: vec![0],
             dtype: DType::F32,
-            device: Device::Cpu,
+            place: Place::Cpu,
         }
     }
 }
@@ -120,6 +131,12 @@ impl Model {
     ) -> Result<Self> {
         if settings.seeds.is_empty() {
             return Err(Error::setting("a model needs at least one member"));
+        }
+        if matches!(settings.place, Place::Cpu) && settings.dtype == DType::BF16 {
+            return Err(Error::setting(
+                "models of bf16 are for GPUs: on the CPU there are f32 and f64",
+            )
+            .with_help("leave dtype out, or use --device cuda"));
         }
         let base = parametrization.base_width();
         if network.width.is_none() && parametrization.name() != "sp" {
@@ -173,7 +190,7 @@ impl Model {
         let other = |info: &ParamInfo| others.iter().find(|p| p.info == *info);
         let new = infos.iter().filter(|i| other(i).is_none());
         let needs: Vec<Need> = new.map(|i| need(i, &settings)).collect();
-        memory::check("the model", &needs, |available| {
+        memory::check_on(&settings.place, "the model", &needs, |available| {
             let all: Vec<Need> = infos.iter().map(|i| need(i, &settings)).collect();
             let each = memory::total(&all) / members as u128;
             // what others have comes free with them
@@ -191,7 +208,7 @@ impl Model {
                     return Ok(same.clone());
                 }
                 let scales = parametrization.scales(&info, OptimizerFamily::Sgd)?;
-                let place = (settings.dtype, &settings.device);
+                let place = (settings.arith()?, settings.place.device());
                 let value = initial(scales.init, &info.path, &info.shape, &settings.seeds, place)?;
                 Ok(Parameter {
                     info,
@@ -400,12 +417,17 @@ impl Model {
 
     /// Element type of the parameters.
     pub fn dtype(&self) -> DType {
+        self.settings.arith().unwrap_or(self.settings.dtype)
+    }
+
+    /// Element type of activations.
+    pub fn stored(&self) -> DType {
         self.settings.dtype
     }
 
     /// Where the parameters are.
-    pub fn device(&self) -> &Device {
-        &self.settings.device
+    pub fn place(&self) -> &Place {
+        &self.settings.place
     }
 
     /// Number of trained parameters of one member.
@@ -451,7 +473,7 @@ impl Model {
     /// # Errors
     /// If a layer cannot take its input.
     pub fn kernel_needs(&self, points: usize, count: usize) -> Result<Vec<Need>> {
-        let place = (self.settings.dtype, &self.settings.device);
+        let place = (self.settings.dtype, &self.settings.place);
         let sizes = (self.members(), points);
         Plan::ntk_needs(&self.nodes, &self.input, sizes, place, count)
     }
@@ -475,7 +497,7 @@ impl Model {
             &self.nodes,
             input,
             (self.members(), batch),
-            (self.settings.dtype, &self.settings.device),
+            (self.settings.dtype, &self.settings.place),
             gradients,
         )
     }
@@ -499,7 +521,7 @@ impl Model {
             },
             "seeds": self.settings.seeds,
             "dtype": self.settings.dtype.as_str(),
-            "device": format!("{:?}", self.settings.device.location()).to_lowercase(),
+            "device": self.settings.place.name(),
         })
     }
 }

@@ -32,7 +32,7 @@ impl Model {
         (members, batch): (usize, usize),
         work: Work<'_>,
     ) -> Result<Vec<Need>> {
-        let place = (self.settings.dtype, &self.settings.device);
+        let place = (self.settings.dtype, &self.settings.place);
         let number = self.settings.dtype.size_in_bytes();
         let sizes = (members, batch);
         let mut needs = Plan::needs(&self.nodes, &self.input, sizes, place, work.gradients)?;
@@ -86,7 +86,7 @@ impl Model {
     pub(crate) fn check_memory(&self, what: &str, batch: usize, work: Work<'_>) -> Result<()> {
         let members = self.members();
         let needs = self.needs((members, batch), work)?;
-        memory::check(what, &needs, |available| {
+        memory::check_on(&self.settings.place, what, &needs, |available| {
             let bytes = |members: usize, batch: usize| {
                 let needs = self.needs((members, batch), work).ok()?;
                 Some(memory::total(&needs))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use super::buffer::Buffer;
+use super::gpu::GpuPasses;
 use super::kernel::{Jacobian, Kernels, ParamAxis, Signals, gram_by_examples};
 use super::param::{ParamKind, ParamSpec};
 use super::parts::Parts;
@@ -26,7 +27,7 @@ pub struct Param<'a> {
 
 /// A layer: a function from activations to activations with parameters, which owns its backward
 /// pass. Shapes given to it and returned by it are those of one example.
-pub trait Layer: Debug + Send + Sync + Passes<f32> + Passes<f64> {
+pub trait Layer: Debug + Send + Sync + Passes<f32> + Passes<f64> + GpuPasses {
     /// Name in scripts and messages, for instance `linear`.
     fn kind(&self) -> &'static str;
 

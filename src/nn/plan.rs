@@ -2,6 +2,8 @@
 
 mod backward;
 mod build;
+mod gpu;
+mod gpu_ntk;
 mod gram;
 mod place;
 mod run;
@@ -13,14 +15,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 
+use super::gpu::Span;
 use super::layer::{Layer, LayerElem, Param};
 use super::node::Node;
 use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Place};
 use crate::memory::Need;
 use crate::tensor::elem::unsupported;
 use crate::tensor::rng::Key;
 use build::Builder;
 pub use build::Gradients;
+use gpu::GpuRunner;
 pub use run::MemberWork;
 use run::Runner;
 pub use tangent::Curvature;
@@ -105,14 +110,16 @@ pub struct Plan {
 enum Typed {
     F32(Runner<f32>),
     F64(Runner<f64>),
+    Gpu(GpuRunner),
 }
 
-/// Runs a block with `$runner` bound to the runner of the plan's element type.
+/// Runs a block with `$runner` bound to the runner of the plan's element type, or another with that of a GPU.
 macro_rules! typed {
-    ($plan:expr, $runner:ident => $body:expr) => {
+    ($plan:expr, $runner:ident => $body:expr, $gpu:ident => $on_gpu:expr $(,)?) => {
         match &$plan.runner {
             Typed::F32($runner) => $body,
             Typed::F64($runner) => $body,
+            Typed::Gpu($gpu) => $on_gpu,
         }
     };
 }
@@ -126,14 +133,15 @@ impl Plan {
         nodes: &[Node],
         input: &[usize],
         (members, batch): (usize, usize),
-        (dtype, device): (DType, &Device),
+        (dtype, place): (DType, &Place),
         gradients: Gradients,
     ) -> Result<Self> {
-        let built = Builder::build(nodes, input, (members, batch), (dtype, device), gradients)?;
-        let runner = match dtype {
-            DType::F32 => Typed::F32(Runner::new(&built)?),
-            DType::F64 => Typed::F64(Runner::new(&built)?),
-            other => return Err(unsupported(other)),
+        let built = Builder::build(nodes, input, (members, batch), (dtype, place), gradients)?;
+        let runner = match (place, dtype) {
+            (Place::Gpu(gpu), _) => Typed::Gpu(GpuRunner::new(&built, gpu, members, batch)?),
+            (Place::Cpu, DType::F32) => Typed::F32(Runner::new(&built)?),
+            (Place::Cpu, DType::F64) => Typed::F64(Runner::new(&built)?),
+            (Place::Cpu, other) => return Err(unsupported(other)),
         };
         let output_gradient = match built.place[built.last] {
             Some(at) => Some(built.pool[at].reshape(built.values[built.last].shape())?),
@@ -161,7 +169,7 @@ impl Plan {
         nodes: &[Node],
         input: &[usize],
         sizes: (usize, usize),
-        place: (DType, &Device),
+        place: (DType, &Place),
         gradients: Gradients,
     ) -> Result<Vec<Need>> {
         Builder::needs(nodes, input, sizes, place, gradients)
@@ -217,7 +225,7 @@ impl Plan {
             .transpose()?)
     }
 
-    /// The inputs as the first operation reads them: in place if type and layout are right.
+    /// The inputs as the first operation reads them, on the host: in place if type and layout are right.
     fn inputs(&self, inputs: &Tensor) -> Result<Tensor> {
         let wanted = [&[self.batch], self.input.as_slice()].concat();
         if inputs.dims() != wanted {
@@ -226,7 +234,13 @@ impl Plan {
                 inputs.dims()
             )));
         }
-        let inputs = inputs.to_dtype(self.values[0].dtype())?.contiguous()?;
+        let stored = self.values[0].dtype();
+        let arith = if stored == DType::BF16 {
+            DType::F32
+        } else {
+            stored
+        };
+        let inputs = inputs.to_device(&Device::Cpu)?.to_dtype(arith)?.contiguous()?;
         let inputs = inputs.unsqueeze(0)?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(inputs.clone());
         Ok(inputs)
@@ -238,7 +252,15 @@ impl Plan {
     /// If the inputs do not have the shape that the plan was compiled for, or a layer fails.
     pub fn forward(&self, params: &[Param<'_>], inputs: &Tensor) -> Result<()> {
         let inputs = self.inputs(inputs)?;
-        typed!(self, runner => runner.bind(params, &[], self.mode())?.forward(&self.ops, &inputs, self.members))
+        typed!(self,
+            runner => runner.bind(params, &[], self.mode())?.forward(&self.ops, &inputs, self.members),
+            gpu => {
+                gpu.check_params(params.len())?;
+                gpu.set_inputs(&inputs)?;
+                gpu.set_mode(&self.ops, &self.mode())?;
+                gpu.forward(&self.ops, &gpu::params(params)?, self.is_training())
+            },
+        )
     }
 
     /// From [`Plan::output_gradient`], writes the gradient of every parameter of the last forward
@@ -249,7 +271,27 @@ impl Plan {
     pub fn backward(&self, params: &[Param<'_>], grads: &[Tensor]) -> Result<()> {
         self.needs_gradients()?;
         let inputs = self.last_inputs()?;
-        typed!(self, runner => runner.bind(params, grads, self.mode())?.backward(&self.ops, &inputs, self.members))
+        typed!(self,
+            runner => runner.bind(params, grads, self.mode())?.backward(&self.ops, &inputs, self.members),
+            gpu => {
+                gpu.check_params(params.len())?;
+                gpu.check_params(grads.len())?;
+                let grads = grads.iter().map(gpu::span).collect::<Result<Vec<_>>>()?;
+                gpu.backward(&self.ops, &gpu::params(params)?, &grads, self.is_training())
+            },
+        )
+    }
+
+    fn is_training(&self) -> bool {
+        self.mode() != Mode::Evaluation
+    }
+
+    /// On a GPU, what its passes are made of.
+    pub fn on_gpu(&self) -> Option<GpuPlan<'_>> {
+        match &self.runner {
+            Typed::Gpu(runner) => Some(GpuPlan { plan: self, runner }),
+            Typed::F32(_) | Typed::F64(_) => None,
+        }
     }
 
     /// A step: for each member forward pass, loss, backward pass and whatever `work` does with its
@@ -330,7 +372,7 @@ impl Plan {
         nodes: &[Node],
         input: &[usize],
         (members, batch): (usize, usize),
-        place: (DType, &Device),
+        place: (DType, &Place),
         count: usize,
     ) -> Result<Vec<Need>> {
         let (sizes, gradients) = ((members, batch), Gradients::None);
@@ -365,13 +407,25 @@ impl Plan {
                 other.dims()
             )));
         }
-        typed!(self, runner => runner.bind(params, &[], self.mode())?.ntk(&self.ops, &inputs, self.members, kernels))
+        typed!(self,
+            runner => runner.bind(params, &[], self.mode())?.ntk(&self.ops, &inputs, self.members, kernels),
+            gpu => {
+                gpu.check_params(params.len())?;
+                let kernels = kernels.iter().map(gpu::span).collect::<Result<Vec<_>>>()?;
+                gpu.ntk(&self.ops, &gpu::params(params)?, &kernels, self.is_training())
+            },
+        )
     }
 
     fn runner<T: LayerElem>(&self) -> Result<&Runner<T>> {
         let runner: &dyn Any = match &self.runner {
             Typed::F32(runner) => runner,
             Typed::F64(runner) => runner,
+            Typed::Gpu(_) => {
+                return Err(Error::other(
+                    "this pass is one of the CPU, and the plan is on a GPU",
+                ));
+            }
         };
         runner.downcast_ref().ok_or_else(|| unsupported(T::DTYPE))
     }
@@ -387,6 +441,100 @@ impl Plan {
             return Err(Error::other("the plan was compiled without gradients"));
         }
         Ok(())
+    }
+}
+
+/// A plan on a GPU: its passes as work to be queued, in the order in which it shall be done.
+#[derive(Debug, Clone, Copy)]
+pub struct GpuPlan<'a> {
+    plan: &'a Plan,
+    runner: &'a GpuRunner,
+}
+
+impl<'a> GpuPlan<'a> {
+    /// The GPU.
+    pub fn gpu(&self) -> &'a Arc<Gpu> {
+        &self.runner.gpu
+    }
+
+    /// The type of activations.
+    pub fn stored(&self) -> crate::gpu::Stored {
+        self.runner.stored
+    }
+
+    /// The output of the forward pass.
+    pub fn output(&self) -> Span {
+        self.runner.value(self.runner.last)
+    }
+
+    /// The gradient of the output, if there is room for one.
+    pub fn output_gradient(&self) -> Option<Span> {
+        self.runner.gradient(self.runner.last)
+    }
+
+    /// Copies what a step's passes read: inputs `[batch, …]` on the host, of any float type, and random
+    /// keys.
+    ///
+    /// # Errors
+    /// If the inputs do not have the shape that the plan was compiled for.
+    pub fn set_batch(&self, inputs: &Tensor) -> Result<()> {
+        let inputs = self.plan.inputs(inputs)?;
+        self.runner.set_inputs(&inputs)?;
+        self.runner.set_mode(&self.plan.ops, &self.plan.mode())
+    }
+
+    /// Queues the forward pass.
+    ///
+    /// # Errors
+    /// If a layer fails.
+    pub fn forward(&self, params: &[Param<'_>]) -> Result<()> {
+        let training = self.plan.is_training();
+        self.runner
+            .forward(&self.plan.ops, &gpu::params(params)?, training)
+    }
+
+    /// Queues the backward pass.
+    ///
+    /// # Errors
+    /// As for [`Plan::backward`].
+    pub fn backward(&self, params: &[Param<'_>], grads: &[Tensor]) -> Result<()> {
+        self.plan.backward(params, grads)
+    }
+
+    /// Queues that running estimates follow the batch, of members whose 32-bit word at `active` is not 0.
+    ///
+    /// # Errors
+    /// If a layer fails.
+    pub fn update_estimates(&self, params: &[Param<'_>], active: u64) -> Result<()> {
+        let params = gpu::params(params)?;
+        self.runner
+            .update_estimates(&self.plan.ops, &params, active)
+    }
+
+    /// Queues a Hessian–vector product, see [`Plan::hessian_vector`]; `bend` writes the tangent of the
+    /// loss's gradient from outputs and their tangent.
+    ///
+    /// # Errors
+    /// As for [`Plan::hessian_vector`].
+    pub fn hessian_vector(
+        &self,
+        params: &[Param<'_>],
+        direction: &[Tensor],
+        image: &[Tensor],
+        bend: &dyn Fn(Span, Span, Span) -> Result<()>,
+    ) -> Result<()> {
+        if direction.len() != params.len() || image.len() != params.len() {
+            return Err(other_params(params.len(), direction.len().min(image.len())));
+        }
+        let moved = params.iter().zip(direction).map(|(param, value)| Param {
+            value,
+            multiplier: param.multiplier,
+        });
+        let direction = gpu::params(&moved.collect::<Vec<_>>())?;
+        let image = image.iter().map(gpu::span).collect::<Result<Vec<_>>>()?;
+        let params = gpu::params(params)?;
+        self.runner
+            .hessian_vector(&self.plan.ops, &params, &direction, &image, bend)
     }
 }
 

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Optimizer, PerMember, Rule, State, Update};
+use super::{GpuRule, Optimizer, PerMember, Rule, State, Update};
 use crate::error::Result;
 use crate::nn::ParamInfo;
-use crate::parametrization::OptimizerFamily;
+use crate::parametrization::{OptimizerFamily, Scales};
 use crate::tensor::elem::Elem;
 use crate::tensor::update;
 
@@ -62,22 +62,39 @@ impl Optimizer for Adam {
         self.weight_decay.check("weight_decay", members)
     }
 
+    fn on_gpu(&self) -> Option<&dyn GpuRule> {
+        Some(self)
+    }
+
     fn settings(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
     }
 }
 
+impl Adam {
+    /// The scalars of a member's update.
+    pub(super) fn at(
+        &self,
+        scales: &Scales,
+        factor: f64,
+        member: usize,
+        step: u64,
+    ) -> update::Adam {
+        update::Adam {
+            lr: self.lr.of(member) * scales.lr * factor,
+            beta1: self.beta1.of(member),
+            beta2: self.beta2.of(member),
+            eps: self.eps.of(member) * scales.eps,
+            weight_decay: self.weight_decay.of(member) * scales.weight_decay,
+            decoupled: self.decoupled,
+            step,
+        }
+    }
+}
+
 impl<T: Elem> Rule<T> for Adam {
     fn update(&self, u: Update<'_, T>) -> Result<()> {
-        let scalars = update::Adam {
-            lr: self.lr.of(u.member) * u.scales.lr * u.factor,
-            beta1: self.beta1.of(u.member),
-            beta2: self.beta2.of(u.member),
-            eps: self.eps.of(u.member) * u.scales.eps,
-            weight_decay: self.weight_decay.of(u.member) * u.scales.weight_decay,
-            decoupled: self.decoupled,
-            step: u.step,
-        };
+        let scalars = self.at(u.scales, u.factor, u.member, u.step);
         let [first, second] = u.state.take()?;
         scalars.update(u.param, u.grad, first, second);
         Ok(())

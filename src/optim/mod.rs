@@ -2,6 +2,7 @@
 
 mod adafactor;
 mod adam;
+mod gpu;
 mod lion;
 mod matrix;
 mod muon;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 pub use adafactor::Adafactor;
 pub use adam::Adam;
+pub use gpu::{GpuRule, GpuUpdate, Scalars, Tables, Updated, all_scalars};
 pub use lion::Lion;
 pub use matrix::Graft;
 pub use muon::{Adjust, Muon};
@@ -218,6 +220,11 @@ pub trait Optimizer: Debug + Send + Sync + Rule<f32> + Rule<f64> {
     /// # Errors
     /// If one has another number of values: the setting's name and both numbers.
     fn check(&self, members: usize) -> Result<()>;
+
+    /// The same as a kernel of GPUs; an optimizer without one is updated on the host.
+    fn on_gpu(&self) -> Option<&dyn GpuRule> {
+        None
+    }
 
     /// Settings for the record.
     fn settings(&self) -> Value;

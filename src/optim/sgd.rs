@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Optimizer, PerMember, Rule, State, Update};
+use super::{GpuRule, Optimizer, PerMember, Rule, State, Update};
 use crate::error::Result;
 use crate::nn::ParamInfo;
-use crate::parametrization::OptimizerFamily;
+use crate::parametrization::{OptimizerFamily, Scales};
 use crate::tensor::elem::Elem;
 use crate::tensor::update;
 
@@ -56,19 +56,30 @@ impl Optimizer for Sgd {
         self.weight_decay.check("weight_decay", members)
     }
 
+    fn on_gpu(&self) -> Option<&dyn GpuRule> {
+        Some(self)
+    }
+
     fn settings(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
     }
 }
 
+impl Sgd {
+    /// The scalars of a member's update.
+    pub(super) fn at(&self, scales: &Scales, factor: f64, member: usize) -> update::Sgd {
+        update::Sgd {
+            lr: self.lr.of(member) * scales.lr * factor,
+            momentum: self.momentum.of(member),
+            nesterov: self.nesterov,
+            weight_decay: self.weight_decay.of(member) * scales.weight_decay,
+        }
+    }
+}
+
 impl<T: Elem> Rule<T> for Sgd {
     fn update(&self, u: Update<'_, T>) -> Result<()> {
-        let scalars = update::Sgd {
-            lr: self.lr.of(u.member) * u.scales.lr * u.factor,
-            momentum: self.momentum.of(u.member),
-            nesterov: self.nesterov,
-            weight_decay: self.weight_decay.of(u.member) * u.scales.weight_decay,
-        };
+        let scalars = self.at(u.scales, u.factor, u.member);
         let velocity = if u.state.is_empty() {
             None
         } else {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use candle_core::Device;
 use rhai::{Engine, NativeCallContext};
 use serde_json::Value;
 
@@ -13,6 +12,7 @@ use super::host::HostSettings;
 use super::sources::Sources;
 use crate::bench::Cases;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::{self, Place};
 
 /// The state of one host that native functions may use.
 #[derive(Debug)]
@@ -124,8 +124,8 @@ impl Session {
     ///
     /// # Errors
     /// For another name, or when this build or machine has no such device.
-    pub fn device(&self) -> Result<Device> {
-        parse_device(&self.settings.device)
+    pub fn device(&self) -> Result<Place> {
+        gpu::open(gpu::Name::parse(&self.settings.device)?)
     }
 
     /// A file or folder that the script wants to read. A relative path is looked for from the
@@ -279,31 +279,6 @@ impl Session {
     }
 }
 
-/// The device of a name: `cpu`, `cuda`, `cuda:N`; empty means the best there is.
-///
-/// # Errors
-/// For another name, or when this build or machine has no such device.
-pub fn parse_device(name: &str) -> Result<Device> {
-    let error = |message: String| Error::new(ErrorKind::Device, message);
-    let number = match name {
-        "" if candle_core::utils::cuda_is_available() => "0",
-        "" | "cpu" => return Ok(Device::Cpu),
-        "cuda" => "0",
-        other => other.strip_prefix("cuda:").unwrap_or("none"),
-    };
-    let number: usize = number.parse().map_err(|_| {
-        error(format!("there is no device `{name}`"))
-            .with_help("devices are cpu, cuda and cuda:N, where N counts from 0")
-    })?;
-    if !candle_core::utils::cuda_is_available() {
-        return Err(error(format!(
-            "this build of widthwise has no CUDA, so `--device {name}` is not possible"
-        ))
-        .with_help("use --device cpu"));
-    }
-    Device::new_cuda(number).map_err(|e| error(Error::from(e).message))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,24 +356,5 @@ mod tests {
         let given = at("other").display().to_string();
         s.settings.settings = vec![("data".into(), given)];
         s.input_path(at("other/x.gz")).unwrap();
-    }
-
-    #[test]
-    fn devices_are_checked() {
-        assert!(parse_device("cpu").unwrap().is_cpu());
-        assert!(
-            parse_device("tpu")
-                .unwrap_err()
-                .message
-                .contains("no device `tpu`")
-        );
-        if !candle_core::utils::cuda_is_available() {
-            assert!(parse_device("").unwrap().is_cpu());
-            let e = parse_device("cuda:1").unwrap_err();
-            assert_eq!(
-                e.message,
-                "this build of widthwise has no CUDA, so `--device cuda:1` is not possible"
-            );
-        }
     }
 }

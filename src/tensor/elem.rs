@@ -86,19 +86,31 @@ fn range(layout: &Layout) -> Result<std::ops::Range<usize>> {
         .ok_or_else(|| Error::shape(format!("a contiguous tensor is needed, got {layout:?}")))
 }
 
-/// Calls `f` with the numbers of a contiguous tensor.
+/// Calls `f` with the numbers of a contiguous tensor; those of a GPU are copied to the host, when the work
+/// that writes them is done.
 pub fn read<T: WithDType, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
-    let Storage::Cpu(storage) = &*storage else {
-        return Err(not_on_cpu());
-    };
-    f(&storage.as_slice::<T>()?[range(layout)?])
+    match &*storage {
+        Storage::Cpu(storage) => f(&storage.as_slice::<T>()?[range(layout)?]),
+        #[cfg(feature = "cuda")]
+        Storage::Cuda(storage) => {
+            let range = range(layout)?;
+            let mut numbers = vec![T::zero(); range.len()];
+            gpu::fetch(storage, range.start, &mut numbers)?;
+            f(&numbers)
+        }
+        _ => Err(not_on_cpu()),
+    }
 }
 
 /// An in-place operation of candle that hands the storage to a closure once.
-struct Write<F>(RefCell<Option<F>>);
+struct Write<F, G>(RefCell<Option<F>>, RefCell<Option<G>>);
 
-impl<F: FnOnce(&mut CpuStorage, &Layout)> InplaceOp1 for Write<F> {
+impl<F, G> InplaceOp1 for Write<F, G>
+where
+    F: FnOnce(&mut CpuStorage, &Layout),
+    G: FnOnce(&candle_core::CudaStorage, &Layout),
+{
     fn name(&self) -> &'static str {
         "write"
     }
@@ -108,23 +120,89 @@ impl<F: FnOnce(&mut CpuStorage, &Layout)> InplaceOp1 for Write<F> {
         }
         Ok(())
     }
+    fn cuda_fwd(
+        &self,
+        storage: &mut candle_core::CudaStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<()> {
+        if let Some(f) = self.1.borrow_mut().take() {
+            f(storage, layout);
+        }
+        Ok(())
+    }
 }
 
-/// Calls `f` with the numbers of a contiguous tensor, to be changed in place.
+/// Calls `f` with the numbers of a contiguous tensor, to be changed in place; those of a GPU are copied to the
+/// host and back.
 pub fn write<T: WithDType, R>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> Result<R>) -> Result<R> {
-    if !matches!(tensor.device(), Device::Cpu) {
-        return Err(not_on_cpu());
+    let result = RefCell::new(Err(not_on_cpu()));
+    // one of the two is called, or none
+    let f = RefCell::new(Some(f));
+    let change = |numbers: &mut [T]| match f.borrow_mut().take() {
+        Some(f) => f(numbers),
+        None => Err(Error::other("an in-place write ran twice")),
+    };
+    let on_cpu = |storage: &mut CpuStorage, layout: &Layout| {
+        *result.borrow_mut() = slice_mut::<T>(storage)
+            .and_then(|slice| Ok(&mut slice[range(layout)?]))
+            .and_then(change);
+    };
+    let on_gpu = |storage: &candle_core::CudaStorage, layout: &Layout| {
+        *result.borrow_mut() = gpu::change(storage, layout, change);
+    };
+    tensor.inplace_op1(&Write(
+        RefCell::new(Some(on_cpu)),
+        RefCell::new(Some(on_gpu)),
+    ))?;
+    result.into_inner()
+}
+
+#[cfg(feature = "cuda")]
+mod gpu {
+    use candle_core::{CudaStorage, Layout, WithDType};
+
+    use crate::error::Result;
+    use crate::gpu::{fetch as fetch_bytes, store};
+
+    fn bytes<T>(numbers: &mut [T]) -> &mut [u8] {
+        // SAFETY: numbers without padding, of which any bits are one
+        unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), size_of_val(numbers)) }
     }
-    let mut result = Err(Error::other("an in-place write did not run"));
-    let slot = &mut result;
-    tensor.inplace_op1(&Write(RefCell::new(Some(
-        move |storage: &mut CpuStorage, layout: &Layout| {
-            *slot = slice_mut::<T>(storage)
-                .and_then(|slice| Ok(&mut slice[range(layout)?]))
-                .and_then(f);
-        },
-    ))))?;
-    result
+
+    /// Copies numbers from `start` on to the host.
+    pub fn fetch<T: WithDType>(storage: &CudaStorage, start: usize, to: &mut [T]) -> Result<()> {
+        fetch_bytes(storage, start * size_of::<T>(), bytes(to))
+    }
+
+    /// Lets `f` change numbers on the host.
+    pub fn change<T: WithDType, R>(
+        storage: &CudaStorage,
+        layout: &Layout,
+        f: impl FnOnce(&mut [T]) -> Result<R>,
+    ) -> Result<R> {
+        let range = super::range(layout)?;
+        let mut numbers = vec![T::zero(); range.len()];
+        fetch(storage, range.start, &mut numbers)?;
+        let result = f(&mut numbers)?;
+        store(storage, range.start * size_of::<T>(), bytes(&mut numbers))?;
+        Ok(result)
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+mod gpu {
+    use candle_core::{CudaStorage, Layout};
+
+    use crate::error::Result;
+
+    /// There is no such storage in this build.
+    pub fn change<T, R>(
+        _storage: &CudaStorage,
+        _layout: &Layout,
+        _f: impl FnOnce(&mut [T]) -> Result<R>,
+    ) -> Result<R> {
+        Err(super::not_on_cpu())
+    }
 }
 
 fn slice_mut<T: WithDType>(storage: &mut CpuStorage) -> Result<&mut [T]> {

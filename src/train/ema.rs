@@ -23,6 +23,11 @@ impl Ema {
         Self { decay, averages }
     }
 
+    /// What is kept of an average.
+    pub(super) fn decay(&self) -> &PerMember {
+        &self.decay
+    }
+
     /// The averages.
     pub fn averages(&self) -> &[Tensor] {
         &self.averages

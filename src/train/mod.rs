@@ -3,6 +3,7 @@
 mod checkpoint;
 mod clip;
 mod ema;
+mod gpu;
 mod progress;
 mod record;
 mod resume;

@@ -93,14 +93,17 @@ impl Trainer {
         Ok(())
     }
 
+    /// Whether a checkpoint is due.
+    pub(super) fn keeps_now(&self, now: bool) -> bool {
+        let due = |own: &Checkpoints| now || own.last.elapsed() >= own.settings.every;
+        self.checkpoints.as_ref().is_some_and(due)
+    }
+
     /// Writes a checkpoint, if one is due or `now` is set.
     pub(super) fn keep(&mut self, now: bool) -> Result<()> {
-        let Some(own) = &self.checkpoints else {
+        let Some(own) = self.checkpoints.as_ref().filter(|_| self.keeps_now(now)) else {
             return Ok(());
         };
-        if !now && own.last.elapsed() < own.settings.every {
-            return Ok(());
-        }
         let received: Vec<bool> = self.received.iter().map(|r| r.load(Relaxed)).collect();
         let plain = Plain::new(&own.fingerprint, self.step, self.probed).with(
             &self.active,

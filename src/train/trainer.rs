@@ -8,6 +8,7 @@ use candle_core::{DType, Tensor};
 use serde_json::json;
 
 use super::checkpoint::Checkpoints;
+use super::gpu::{GpuTraining, Parts};
 use super::progress::Progress;
 use super::settings::{Hooks, Probe, RunEnd, TrainerSettings};
 use super::step::{StepSettings, StepWork};
@@ -27,7 +28,7 @@ use crate::tensor::rng::Key;
 
 /// Updates after which a parameter that never had a gradient is named. More than one, because a
 /// readout that starts at zero rightly gives the layers below none at first.
-const GRADIENT_CHECK: u64 = 3;
+pub(super) const GRADIENT_CHECK: u64 = 3;
 
 /// A model, an optimizer and a stream.
 pub struct Trainer {
@@ -50,6 +51,7 @@ pub struct Trainer {
     pub(super) probed: Option<u64>,
     pub(super) record: Record,
     pub(super) checkpoints: Option<Checkpoints>,
+    pub(super) gpu: Option<GpuTraining>,
 }
 
 impl std::fmt::Debug for Trainer {
@@ -160,6 +162,16 @@ impl Trainer {
         }
         let record = Record::new(settled);
         let params = grads.len();
+        let gpu = GpuTraining::new(&Parts {
+            model: &guard,
+            plan: &plan,
+            optimizer: &*optimizer,
+            grads: &grads,
+            states: &states,
+            ema: ema.as_ref(),
+            loss,
+            batch: settings.batch,
+        })?;
         drop(guard);
         Ok(Self {
             model,
@@ -180,6 +192,7 @@ impl Trainer {
             probed: None,
             record,
             checkpoints: None,
+            gpu,
         })
     }
 
@@ -274,18 +287,26 @@ impl Trainer {
             }
             if interrupt::requested() {
                 end = RunEnd::Interrupted;
+                self.settle(hooks)?;
                 self.keep(true)?;
                 break;
             }
             self.measure(hooks)?;
-            let loss = self.advance(hooks)?;
-            self.keep(false)?;
+            let loss = match self.gpu {
+                None => self.advance(hooks)?,
+                Some(_) => self.advance_on_gpu(hooks)?,
+            };
+            if self.keeps_now(false) {
+                self.settle(hooks)?;
+                self.keep(false)?;
+            }
             hooks.progress(Progress {
                 done: self.step - first,
                 total: steps,
                 loss,
             });
         }
+        self.settle(hooks)?;
         if !self.active.contains(&true) {
             end = RunEnd::AllDiverged;
         }
@@ -312,6 +333,15 @@ impl Trainer {
     fn measure(&mut self, hooks: &mut dyn Hooks) -> Result<()> {
         if self.probed == Some(self.step) {
             return Ok(());
+        }
+        let due = |probe: &Probe| match probe {
+            Probe::Test { when, .. } | Probe::Custom { when, .. } => when.due(self.step),
+        };
+        if self.settings.probes.iter().any(due) {
+            self.settle(hooks)?;
+            if self.gpu.is_some() && !self.active.contains(&true) {
+                return Ok(());
+            }
         }
         self.probed = Some(self.step);
         for probe in self.settings.probes.clone() {
@@ -370,7 +400,7 @@ impl Trainer {
         Ok(())
     }
 
-    fn batch(&mut self) -> Result<Batch> {
+    pub(super) fn batch(&mut self) -> Result<Batch> {
         let position = self.step * self.settings.batch as u64;
         match self.next.take() {
             Some((at, batch)) if at == position => batch,
@@ -448,7 +478,7 @@ impl Trainer {
         Ok(losses)
     }
 
-    fn note_divergence(&mut self, losses: &[f64], hooks: &mut dyn Hooks) -> Result<()> {
+    pub(super) fn note_divergence(&mut self, losses: &[f64], hooks: &mut dyn Hooks) -> Result<()> {
         let seeds = read(&self.model).seeds().to_vec();
         for (member, &loss) in losses.iter().enumerate() {
             if loss.is_finite() {
@@ -476,7 +506,7 @@ impl Trainer {
         Ok(())
     }
 
-    fn name_missing_gradients(&mut self, hooks: &mut dyn Hooks) -> Result<()> {
+    pub(super) fn name_missing_gradients(&mut self, hooks: &mut dyn Hooks) -> Result<()> {
         let missing = self.without_gradient();
         if missing.is_empty() {
             return Ok(());

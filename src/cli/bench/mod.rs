@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{FAILED, INTERRUPTED, ThreadArgs, USAGE, parse_setting, show, show_report};
+use super::{FAILED, INTERRUPTED, ThreadArgs, USAGE, parse_device, parse_setting, show, show_report};
 use crate::bench::line::read;
 use crate::bench::ratio::{Ratio, Target, ratios, read_targets};
 use crate::bench::{Line, Rounds};
@@ -34,6 +34,9 @@ pub(super) struct BenchArgs {
     /// Set what the scripts read with `param("NAME", default)`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
     settings: Vec<(String, String)>,
+    /// Where to compute: cpu, cuda or cuda:N (default: the best there is)
+    #[arg(long, value_parser = parse_device)]
+    device: Option<String>,
     #[command(flatten)]
     threads: ThreadArgs,
     /// Say which scripts and cases there are; measures nothing

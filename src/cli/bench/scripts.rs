@@ -195,8 +195,15 @@ fn check_settings(
         .map_err(Failure::Usage)
 }
 
-fn host(script: &str, settings: &[(String, String)], bench: Request, quiet: bool) -> Result<Host> {
+fn host(
+    script: &str,
+    settings: &[(String, String)],
+    device: &str,
+    bench: Request,
+    quiet: bool,
+) -> Result<Host> {
     Host::new(HostSettings {
+        device: device.to_string(),
         settings: settings.to_vec(),
         out_dir: Path::new("runs/bench").join(script),
         force: true,
@@ -219,7 +226,7 @@ fn look_at(path: PathBuf, settings: &[(String, String)]) -> std::result::Result<
         only: Some(Vec::new()),
         ..Request::default()
     };
-    let mut host = host(&name, settings, request, true)?;
+    let mut host = host(&name, settings, "cpu", request, true)?;
     let _ = host
         .run_file(&path)
         .map_err(|e| Failure::Script(Box::new(Report::new(&host, &e))))?;
@@ -247,7 +254,8 @@ pub(super) fn run(
             progress: true,
             program: std::env::current_exe().ok(),
         };
-        let mut host = host(&script.name, &args.settings, request, args.json)?;
+        let device = args.device.as_deref().unwrap_or_default();
+        let mut host = host(&script.name, &args.settings, device, request, args.json)?;
         let _ = host
             .run_file(&script.path)
             .map_err(|e| Failure::Script(Box::new(Report::new(&host, &e))))?;

@@ -10,6 +10,7 @@ mod embedding;
 mod flatten;
 mod global_avg_pool;
 mod glu;
+mod gpu;
 mod group_norm;
 mod layer_norm;
 mod linear;

@@ -40,6 +40,21 @@ impl Rope {
         })
     }
 
+    /// Channels of a head.
+    pub(super) fn head_size(&self) -> usize {
+        self.head_size
+    }
+
+    /// Base of the wavelengths.
+    pub(super) fn base(&self) -> f64 {
+        self.base
+    }
+
+    /// Which channels turn together.
+    pub(super) fn pairs(&self) -> Pairs {
+        self.pairs
+    }
+
     fn turn<T: Elem>(&self, at: &Pass<'_, T>, x: &[T], back: bool, y: &mut [T]) {
         let [positions, width] = [0, 1].map(|i| at.input.get(i).copied().unwrap_or(0));
         let angles = {

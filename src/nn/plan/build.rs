@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
+
+use crate::gpu::{Place, Stored};
 
 use super::{Op, OpKind};
 use crate::error::{Error, Result};
@@ -67,7 +69,7 @@ pub struct Builder<'a> {
     members: usize,
     batch: usize,
     dtype: DType,
-    device: &'a Device,
+    device: &'a Place,
     ops: Vec<Op>,
     values: Vec<Tensor>,
     trained: Vec<bool>,
@@ -88,11 +90,11 @@ impl<'a> Builder<'a> {
         nodes: &[Node],
         input: &[usize],
         sizes: (usize, usize),
-        place: (DType, &'a Device),
+        place: (DType, &'a Place),
         gradients: Gradients,
     ) -> Result<Built> {
         let needs = Self::needs(nodes, input, sizes, place, gradients)?;
-        memory::check("a pass", &needs, |available| {
+        memory::check_on(place.1, "a pass", &needs, |available| {
             let (members, batch) = sizes;
             let bytes = |batch: usize| {
                 let needs = Self::needs(nodes, input, (members, batch), place, gradients);
@@ -115,7 +117,7 @@ impl<'a> Builder<'a> {
         nodes: &[Node],
         input: &[usize],
         sizes: (usize, usize),
-        place: (DType, &'a Device),
+        place: (DType, &'a Place),
         gradients: Gradients,
     ) -> Result<Vec<Need>> {
         let built = Self::counted(nodes, input, sizes, place, gradients)?;
@@ -161,7 +163,7 @@ impl<'a> Builder<'a> {
         nodes: &[Node],
         input: &[usize],
         sizes: (usize, usize),
-        place: (DType, &'a Device),
+        place: (DType, &'a Place),
         gradients: Gradients,
     ) -> Result<Built> {
         Self::run(true, nodes, input, sizes, place, gradients)
@@ -172,7 +174,7 @@ impl<'a> Builder<'a> {
         nodes: &[Node],
         input: &[usize],
         (members, batch): (usize, usize),
-        (dtype, device): (DType, &'a Device),
+        (dtype, device): (DType, &'a Place),
         gradients: Gradients,
     ) -> Result<Built> {
         let mut b = Self {
@@ -222,6 +224,8 @@ impl<'a> Builder<'a> {
             let name = "gradients of activations";
             let zeros = |dims: &[usize]| make(dry, name, dims, (dtype, device));
             built.place_gradients(members, &zeros)?;
+            let arith = arith(dtype)?;
+            let zeros = |dims: &[usize]| make(dry, name, dims, (arith, device));
             built.place_seconds(members, &zeros)?;
         }
         Ok(built)
@@ -250,7 +254,9 @@ impl<'a> Builder<'a> {
     /// Panels for the input of a layer, if members share it and use it often.
     fn panels(&mut self, layer: &dyn Layer, x: usize, output: &[usize]) -> Result<Option<usize>> {
         let s = linear::Sizes::of(self.batch, &self.shape(x), output);
-        let shared = self.members > 1 && !self.trained[x] && layer.reads_by_product();
+        // a GPU's products read what members share as it is
+        let on_cpu = matches!(self.device, Place::Cpu);
+        let shared = on_cpu && self.members > 1 && !self.trained[x] && layer.reads_by_product();
         if !shared || self.members * s.outputs < PACKED_OUTPUTS {
             return Ok(None);
         }
@@ -392,7 +398,13 @@ impl<'a> Builder<'a> {
             0 => None,
             numbers => {
                 let name = format!("{path} (saved)");
-                Some(self.zeros(&name, &[self.lead(trained), numbers])?)
+                let dims = [self.lead(trained), numbers];
+                Some(make(
+                    self.dry,
+                    &name,
+                    &dims,
+                    (arith(self.dtype)?, self.device),
+                )?)
             }
         };
         let panels = self.panels(&**layer, x, &output)?;
@@ -410,15 +422,20 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// The type of statistics and of parameters' gradients.
+fn arith(dtype: DType) -> Result<DType> {
+    Ok(Stored::of(dtype)?.arith().dtype())
+}
+
 /// Zeros of this shape; in a dry run without memory.
-fn make(dry: bool, name: &str, dims: &[usize], place: (DType, &Device)) -> Result<Tensor> {
+fn make(dry: bool, name: &str, dims: &[usize], place: (DType, &Place)) -> Result<Tensor> {
     if dry {
         return counted(dims, place);
     }
-    memory::zeros(name, dims, place.0, place.1)
+    memory::zeros(name, dims, place.0, place.1.device())
 }
 
 /// A tensor that has a shape and no memory.
-fn counted(dims: &[usize], (dtype, device): (DType, &Device)) -> Result<Tensor> {
-    Ok(Tensor::zeros((), dtype, device)?.broadcast_as(dims)?)
+fn counted(dims: &[usize], (dtype, device): (DType, &Place)) -> Result<Tensor> {
+    Ok(Tensor::zeros((), dtype, device.device())?.broadcast_as(dims)?)
 }

@@ -422,7 +422,7 @@ mod tests {
             Node::layer("f", GlobalAvgPool),
             Node::layer("g", Linear { outputs, bias }),
         ];
-        let (sizes, place) = ((2, 3), (DType::F64, &Device::Cpu));
+        let (sizes, place) = ((2, 3), (DType::F64, &crate::gpu::Place::Cpu));
         let plan = Plan::new(&nodes, &[2, 5, 4], sizes, place, Gradients::None)?;
         let mut values = Vec::new();
         for (i, op) in plan.ops.iter().enumerate() {

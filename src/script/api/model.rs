@@ -14,6 +14,7 @@ use super::tensor::TensorValue;
 use crate::error::Error;
 use crate::model::{Model, ModelSettings, SharedModel};
 use crate::nn::Network;
+use crate::script::session::session;
 use crate::script::{OrRaise, RhaiResultOf, StoredFn, raise};
 
 /// A model as scripts hold it: copies look at the same parameters.
@@ -33,7 +34,7 @@ impl ModelValue {
 }
 
 crate::script_type!(ModelValue, "model", "init(mlp(), mup())");
-crate::choice! { DType { "f32" => DType::F32, "f64" => DType::F64 } }
+crate::choice! { DType { "f32" => DType::F32, "f64" => DType::F64, "bf16" => DType::BF16 } }
 
 crate::options! {
     /// Settings of a model.
@@ -46,7 +47,8 @@ crate::options! {
         seeds: Option<Vec<u64>> = None;
         /// Width, where the network is given as a function of width.
         width: Option<usize> = None, where (1..);
-        /// Element type of the parameters and of all computing.
+        /// Element type of the parameters and of all computing; with `"bf16"`, on a GPU alone, that of
+        /// activations, while parameters, sums and the optimizer's state are `f32`.
         dtype: DType = DType::F32;
     }
 }
@@ -58,7 +60,12 @@ pub fn register(registry: &mut Registry) {
     registry.global(rhai::exported_module!(functions));
 }
 
-fn build(network: Network, rule: &Rule, o: InitOptions) -> crate::error::Result<ModelValue> {
+fn build(
+    ctx: &NativeCallContext,
+    network: Network,
+    rule: &Rule,
+    o: InitOptions,
+) -> crate::error::Result<ModelValue> {
     let seeds = match (o.seeds, o.members) {
         (Some(seeds), Some(members)) if seeds.len() != members => {
             return Err(Error::setting(format!(
@@ -75,7 +82,7 @@ fn build(network: Network, rule: &Rule, o: InitOptions) -> crate::error::Result<
     let settings = ModelSettings {
         seeds,
         dtype: o.dtype,
-        device: Device::Cpu,
+        place: session(ctx)?.device()?,
     };
     let model = Model::new(network, rule.0.clone(), settings)?;
     Ok(ModelValue(Arc::new(RwLock::new(model))))
@@ -116,7 +123,7 @@ mod functions {
             (Some(width), Some(_)) => network.at(width),
             _ => network,
         };
-        build(network, &rule, o).or_raise(&ctx)
+        build(&ctx, network, &rule, o).or_raise(&ctx)
     }
     #[rhai_fn(name = "init", return_raw)]
     pub fn init(ctx: NativeCallContext, network: Network, rule: Rule) -> RhaiResultOf<ModelValue> {
@@ -139,7 +146,9 @@ mod functions {
             ));
         };
         let network = StoredFn::new(&ctx, describe).and_then(|f| network_of(f, width));
-        network.and_then(|n| build(n, &rule, o)).or_raise(&ctx)
+        network
+            .and_then(|n| build(&ctx, n, &rule, o))
+            .or_raise(&ctx)
     }
 
     /// Number of members.
@@ -220,7 +229,10 @@ mod functions {
     ) -> RhaiResultOf<TensorValue> {
         let model = model.read();
         match model.params().iter().find(|p| p.info.path == path) {
-            Some(p) => p.value.copy().map(TensorValue).or_raise(&ctx),
+            Some(p) => {
+                let value = p.value.to_device(&Device::Cpu).and_then(|v| v.copy());
+                value.map(TensorValue).or_raise(&ctx)
+            }
             None => {
                 let paths: Vec<_> = model
                     .params()

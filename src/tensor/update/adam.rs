@@ -72,6 +72,16 @@ impl Adam {
         params.zip(moments).for_each(part);
     }
 
+    /// What a number's update multiplies by: beta1, 1 − beta1, beta2, 1 − beta2, eps, minus the learning rate over
+    /// the first moment's correction, the reciprocal root of the second's, the decay of the gradient, what is kept
+    /// of the weight.
+    pub fn numbers(&self) -> [f64; 9] {
+        let f = self.factors::<f64>();
+        [
+            f.beta1, f.rest1, f.beta2, f.rest2, f.eps, f.rate, f.root, f.l2, f.keep,
+        ]
+    }
+
     fn factors<T: Elem>(&self) -> Factors<T> {
         let steps = self.step.min(i32::MAX as u64) as i32;
         let correction1 = 1.0 - self.beta1.powi(steps);

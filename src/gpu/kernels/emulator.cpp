@@ -1,0 +1,157 @@
+// Runs kernels on the CPU, see emulator.h.
+#include "all.cu"
+
+#include <cstdio>
+#include <cstdlib>
+#include <ucontext.h>
+#include <vector>
+
+thread_local uint3 threadIdx, blockIdx, blockDim, gridDim;
+
+static EmulatedKernel*& kernels() {
+    static EmulatedKernel* first = nullptr;
+    return first;
+}
+
+EmulatedKernel::EmulatedKernel(const char* name, void (*run)(const void*), size_t size, bool barriers)
+    : name(name), run(run), size(size), barriers(barriers), next(kernels()) {
+    kernels() = this;
+}
+
+namespace {
+
+enum State { RUNS, AT_BLOCK, AT_WARP, DONE };
+const size_t STACK = 128 << 10;
+
+struct Fiber {
+    ucontext_t context;
+    std::vector<char> stack;
+    State state;
+    uint64_t exchanged;
+};
+
+struct Block {
+    std::vector<Fiber> fibers;
+    std::vector<char> shared;
+    ucontext_t scheduler;
+    unsigned current = 0, threads = 0;
+    const EmulatedKernel* kernel = nullptr;
+    const void* words = nullptr;
+    bool inside = false;
+};
+thread_local Block block;
+
+void wait(State state) {
+    if (!block.inside) {
+        fprintf(stderr, "emulator: %s waits, but is not exported as a kernel of blocks\n", block.kernel->name);
+        abort();
+    }
+    Fiber& fiber = block.fibers[block.current];
+    fiber.state = state;
+    swapcontext(&fiber.context, &block.scheduler);
+}
+
+void fiber_main() {
+    block.kernel->run(block.words);
+    block.fibers[block.current].state = DONE;
+}
+
+bool release(unsigned from, unsigned to, State state) {
+    bool any = false;
+    for (unsigned i = from; i < to; i++) {
+        if (block.fibers[i].state == DONE) continue;
+        if (block.fibers[i].state != state) return false;
+        any = true;
+    }
+    for (unsigned i = from; i < to; i++)
+        if (block.fibers[i].state == state) block.fibers[i].state = RUNS;
+    return any;
+}
+
+void run_block() {
+    unsigned threads = block.threads;
+    if (block.fibers.size() < threads) block.fibers.resize(threads);
+    for (unsigned i = 0; i < threads; i++) {
+        Fiber& fiber = block.fibers[i];
+        if (fiber.stack.empty()) fiber.stack.resize(STACK);
+        getcontext(&fiber.context);
+        fiber.context.uc_stack.ss_sp = fiber.stack.data();
+        fiber.context.uc_stack.ss_size = STACK;
+        fiber.context.uc_link = &block.scheduler;
+        makecontext(&fiber.context, fiber_main, 0);
+        fiber.state = RUNS;
+    }
+    for (;;) {
+        bool ran = false, done = true;
+        for (unsigned i = 0; i < threads; i++) {
+            Fiber& fiber = block.fibers[i];
+            done = done && fiber.state == DONE;
+            if (fiber.state != RUNS) continue;
+            ran = true;
+            block.current = i;
+            threadIdx = {i, 0, 0};
+            swapcontext(&block.scheduler, &fiber.context);
+        }
+        if (done) return;
+        for (unsigned i = 0; i < threads; i += 32) {
+            unsigned end = i + 32 < threads ? i + 32 : threads;
+            ran = release(i, end, AT_WARP) || ran;
+        }
+        ran = release(0, threads, AT_BLOCK) || ran;
+        if (!ran) {
+            fprintf(stderr, "emulator: the threads of %s wait for each other at different places\n", block.kernel->name);
+            abort();
+        }
+    }
+}
+
+}  // namespace
+
+void* emulated_shared() { return block.shared.data(); }
+void __syncthreads() { wait(AT_BLOCK); }
+void __syncwarp(unsigned) { wait(AT_WARP); }
+
+uint64_t emulated_exchange(uint64_t mine, int lane) {
+    unsigned me = block.current;
+    block.fibers[me].exchanged = mine;
+    wait(AT_WARP);
+    uint64_t other = block.fibers[me / 32 * 32 + (unsigned)lane].exchanged;
+    wait(AT_WARP);
+    return other;
+}
+
+// Runs a kernel with its arguments, `count` words of eight bytes. 0 if it ran, 1 if there is none of that name,
+// 2 if it takes another number of words, 3 for a launch that no GPU takes.
+extern "C" int widthwise_emulate(const char* name, const unsigned* grid, unsigned threads, unsigned shared,
+                                 const void* words, unsigned count) {
+    const EmulatedKernel* kernel = kernels();
+    while (kernel && strcmp(kernel->name, name) != 0) kernel = kernel->next;
+    if (!kernel) return 1;
+    if (kernel->size != count * 8) return 2;
+    if (threads == 0 || threads > 256 || threads % 32 || shared > 227 * 1024) return 3;
+    if (!grid[0] || !grid[1] || !grid[2] || grid[0] > 0x7fffffffu || grid[1] > 65535 || grid[2] > 65535) return 3;
+    gridDim = {grid[0], grid[1], grid[2]};
+    blockDim = {threads, 1, 1};
+    block.kernel = kernel;
+    block.words = words;
+    block.threads = threads;
+    block.shared.resize(shared);
+    for (unsigned z = 0; z < grid[2]; z++)
+        for (unsigned y = 0; y < grid[1]; y++)
+            for (unsigned x = 0; x < grid[0]; x++) {
+                blockIdx = {x, y, z};
+                // what is there before is nobody's
+                memset(block.shared.data(), 0xff, shared);
+                block.inside = kernel->barriers;
+                if (kernel->barriers) {
+                    run_block();
+                } else {
+                    for (unsigned t = 0; t < threads; t++) {
+                        threadIdx = {t, 0, 0};
+                        kernel->run(words);
+                    }
+                }
+            }
+    block.inside = false;
+    return 0;
+}

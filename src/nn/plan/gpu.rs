@@ -1,0 +1,598 @@
+//! A plan's passes on a GPU: the same operations over all members at once.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+
+use super::build::{Built, Gradients};
+use super::{Mode, Op, OpKind, other_params};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Grid, Stored, Workspace, address, words};
+use crate::memory;
+use crate::nn::gpu::{GpuForward, GpuParam, GpuPass, GpuTangents, Span};
+use crate::nn::layer::{Layer, Param};
+
+/// A tensor on the device, with where its members' numbers are.
+#[derive(Debug)]
+pub(super) struct Held {
+    _tensor: Tensor,
+    pub span: Span,
+}
+
+impl Held {
+    fn new(tensor: &Tensor) -> Result<Self> {
+        Ok(Self {
+            span: span(tensor)?,
+            _tensor: tensor.clone(),
+        })
+    }
+}
+
+/// Where the members' numbers of a tensor `[members or 1, …]` are.
+pub(super) fn span(tensor: &Tensor) -> Result<Span> {
+    let lead = tensor.dims().first().copied().unwrap_or(1).max(1);
+    Ok(Span {
+        at: address(tensor)?,
+        stride: if lead == 1 {
+            0
+        } else {
+            tensor.elem_count() / lead
+        },
+    })
+}
+
+/// Where tangents are kept.
+#[derive(Debug)]
+struct TangentBuffers {
+    values: Vec<Option<Held>>,
+    gradients: Vec<Option<Held>>,
+    spare: Option<Held>,
+}
+
+/// The buffers of a plan on a GPU.
+#[derive(Debug)]
+pub struct GpuRunner {
+    pub(super) gpu: Arc<Gpu>,
+    pub(super) workspace: Workspace,
+    pub(super) stored: Stored,
+    pub(super) members: usize,
+    pub(super) batch: usize,
+    input: Held,
+    /// The same in the arithmetic type, as it comes from the host.
+    raw: Held,
+    /// Keys of each operation that is random, for each member.
+    noise: Tensor,
+    values: Vec<Option<Held>>,
+    pub(super) sizes: Vec<usize>,
+    trained: Vec<bool>,
+    saved: Vec<Option<Held>>,
+    pool: Vec<Held>,
+    pub(super) place: Vec<Option<usize>>,
+    spare: Option<Held>,
+    seconds: Vec<Option<Held>>,
+    tangents: Option<TangentBuffers>,
+    pub(super) last: usize,
+    params: usize,
+}
+
+/// Parameters as kernels take them.
+///
+/// # Errors
+/// If a parameter is not on the device.
+pub(super) fn params(params: &[Param<'_>]) -> Result<Vec<GpuParam>> {
+    let param = |p: &Param<'_>| {
+        Ok(GpuParam {
+            value: span(p.value)?,
+            multiplier: p.multiplier,
+        })
+    };
+    params.iter().map(param).collect()
+}
+
+impl GpuRunner {
+    pub fn new(built: &Built, gpu: &Arc<Gpu>, members: usize, batch: usize) -> Result<Self> {
+        let some = |tensors: &[Option<Tensor>]| -> Result<Vec<_>> {
+            let held = |t: &Option<Tensor>| t.as_ref().map(Held::new).transpose();
+            tensors.iter().map(held).collect()
+        };
+        let stored = Stored::of(built.values[built.last].dtype())?;
+        let device = gpu.device();
+        let input = memory::zeros("input", built.values[0].dims(), stored.dtype(), device)?;
+        let raw = match stored == stored.arith() {
+            true => input.clone(),
+            false => memory::zeros("input", input.dims(), stored.arith().dtype(), device)?,
+        };
+        let noise = [built.ops.len().max(1), members, 2];
+        let values = built.values.iter().zip(&built.is_input);
+        let tangents = || -> Result<TangentBuffers> {
+            let zeros = |name: &str, t: &Tensor| Held::new(&memory::zeros_like(name, t)?);
+            let all = |name: &str| -> Result<Vec<_>> {
+                let slots = built.values.iter().zip(&built.trained);
+                let held = slots.map(|(v, trained)| trained.then(|| zeros(name, v)).transpose());
+                held.collect()
+            };
+            Ok(TangentBuffers {
+                values: all("tangents of activations")?,
+                gradients: all("tangents of gradients")?,
+                spare: (built.spare.as_ref())
+                    .map(|t| zeros("tangents of gradients", t))
+                    .transpose()?,
+            })
+        };
+        Ok(Self {
+            workspace: Workspace::default(),
+            stored,
+            members,
+            batch,
+            input: Held::new(&input)?,
+            raw: Held::new(&raw)?,
+            noise: memory::zeros("random keys", &noise, DType::U32, device)?,
+            values: values
+                .map(|(value, input)| (!input).then(|| Held::new(value)).transpose())
+                .collect::<Result<_>>()?,
+            sizes: (built.values.iter())
+                .map(|v| v.dims()[1..].iter().product())
+                .collect(),
+            trained: built.trained.clone(),
+            saved: some(&built.saved)?,
+            pool: built.pool.iter().map(Held::new).collect::<Result<_>>()?,
+            place: built.place.clone(),
+            spare: built.spare.as_ref().map(Held::new).transpose()?,
+            seconds: some(&built.seconds)?,
+            tangents: (built.gradients == Gradients::Kept)
+                .then(tangents)
+                .transpose()?,
+            last: built.last,
+            params: built.params,
+            gpu: gpu.clone(),
+        })
+    }
+
+    /// Checks that a pass gets as many parameters as the plan has.
+    pub fn check_params(&self, found: usize) -> Result<()> {
+        match found == self.params {
+            true => Ok(()),
+            false => Err(other_params(self.params, found)),
+        }
+    }
+
+    /// Copies inputs `[1, batch, …]` of the arithmetic type, on the host, to where the passes read them.
+    pub fn set_inputs(&self, inputs: &Tensor) -> Result<()> {
+        let host = address(inputs)?;
+        let bytes = inputs.elem_count() * inputs.dtype().size_in_bytes();
+        // SAFETY: the tensor is contiguous, on the host, and has so many bytes
+        let bytes = unsafe { std::slice::from_raw_parts(host as *const u8, bytes) };
+        let (raw, input) = (self.raw.span, self.input.span);
+        self.gpu.upload(bytes, raw.at)?;
+        if raw.at == input.at {
+            return Ok(());
+        }
+        let n = inputs.elem_count();
+        let words = words![raw.at, 0usize, input.at, 0usize, n];
+        self.gpu
+            .launch("to_stored", self.stored, Grid::each(n, 1), words)
+    }
+
+    /// Copies the keys of random operations to the device.
+    pub fn set_mode(&self, ops: &[Op], mode: &Mode) -> Result<()> {
+        let Mode::Training(keys) = mode else {
+            return Ok(());
+        };
+        let random = |op: &Op| matches!(&op.kind, OpKind::Layer { layer, .. } if layer.is_random());
+        if !ops.iter().any(random) {
+            return Ok(());
+        }
+        let all = ops
+            .iter()
+            .flat_map(|op| keys.iter().map(move |key| (op, key)));
+        let bits: Vec<u64> = all
+            .map(|(op, key)| key.label(&op.path).rng().bits())
+            .collect();
+        self.gpu.upload(&bits, address(&self.noise)?)
+    }
+
+    /// An activation.
+    pub(super) fn value(&self, slot: usize) -> Span {
+        match &self.values[slot] {
+            Some(held) => held.span,
+            None => self.input.span,
+        }
+    }
+
+    /// The gradient of an activation, where there is room for it.
+    pub(super) fn gradient(&self, slot: usize) -> Option<Span> {
+        self.place[slot].map(|at| self.pool[at].span)
+    }
+
+    /// Whether parameters, or random numbers, act on the way to an activation.
+    pub(super) fn trained(&self, slot: usize) -> bool {
+        self.trained[slot]
+    }
+
+    /// Members that an operation with this output is run for.
+    fn members(&self, slot: usize) -> usize {
+        if self.trained[slot] { self.members } else { 1 }
+    }
+
+    fn saved(&self, i: usize) -> Span {
+        let none = Span { at: 0, stride: 0 };
+        self.saved[i].as_ref().map_or(none, |held| held.span)
+    }
+
+    /// What a pass over operation `i` is about; `None` for one that is no layer.
+    pub(super) fn pass<'a>(
+        &'a self,
+        i: usize,
+        op: &'a Op,
+        params: &'a [GpuParam],
+        training: bool,
+    ) -> Result<Option<(&'a dyn Layer, GpuPass<'a>)>> {
+        let OpKind::Layer {
+            layer,
+            params: own,
+            x,
+            input,
+            output,
+            ..
+        } = &op.kind
+        else {
+            return Ok(None);
+        };
+        let noise = match training && layer.is_random() {
+            true => Some(address(&self.noise)? + (8 * i * self.members) as u64),
+            false => None,
+        };
+        let pass = GpuPass {
+            gpu: &self.gpu,
+            workspace: &self.workspace,
+            stored: self.stored,
+            members: self.members(op.y),
+            batch: self.batch,
+            input,
+            output,
+            params: params.get(own.clone()).unwrap_or_default(),
+            x: self.value(*x),
+            raw: match self.values[*x] {
+                Some(_) => None,
+                None => Some(self.raw.span),
+            },
+            training,
+            noise,
+        };
+        Ok(Some((&**layer, pass)))
+    }
+
+    pub(super) fn was(&self, i: usize, op: &Op) -> GpuForward {
+        GpuForward {
+            y: self.value(op.y),
+            saved: self.saved(i),
+        }
+    }
+
+    /// `y = a x + b y` for an activation's numbers of all its members.
+    fn scale_add(&self, slot: usize, (a, x): (f64, Span), (b, y): (f64, Span)) -> Result<()> {
+        let (n, members) = (self.sizes[slot], self.members(slot));
+        let words = words![x.at, x.stride, y.at, y.stride, n, a, b];
+        self.gpu
+            .launch("scale_add", self.stored, Grid::each(n, members), words)
+    }
+
+    /// Queues the forward pass.
+    pub fn forward(&self, ops: &[Op], params: &[GpuParam], training: bool) -> Result<()> {
+        for (i, op) in ops.iter().enumerate() {
+            self.op_forward(i, op, params, training)
+                .map_err(|e| e.at(&op.path))?;
+        }
+        Ok(())
+    }
+
+    fn op_forward(&self, i: usize, op: &Op, params: &[GpuParam], training: bool) -> Result<()> {
+        let y = self.value(op.y);
+        match &op.kind {
+            OpKind::Layer { layer, .. } if layer.is_reshape() => Ok(()),
+            OpKind::Join {
+                skip,
+                branch,
+                multiplier,
+            } => {
+                let n = self.sizes[op.y];
+                let (s, b) = (self.value(*skip), self.value(*branch));
+                let words = words![
+                    s.at,
+                    s.stride,
+                    b.at,
+                    b.stride,
+                    y.at,
+                    y.stride,
+                    n,
+                    *multiplier
+                ];
+                let grid = Grid::each(n, self.members(op.y));
+                self.gpu.launch("join_forward", self.stored, grid, words)
+            }
+            OpKind::Layer { .. } => match self.pass(i, op, params, training)? {
+                Some((layer, pass)) => layer.gpu_forward(pass, y, self.saved(i)),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Queues the backward pass; `grads` are those of all parameters.
+    pub fn backward(
+        &self,
+        ops: &[Op],
+        params: &[GpuParam],
+        grads: &[Span],
+        training: bool,
+    ) -> Result<()> {
+        let mut written = vec![false; self.place.len()];
+        written[self.last] = true;
+        for (i, op) in ops.iter().enumerate().rev() {
+            let Some(gy) = self.gradient(op.y) else {
+                continue;
+            };
+            if !written[op.y] {
+                return Err(Error::other("an activation received no gradient").at(&op.path));
+            }
+            self.op_backward((i, op), gy, params, grads, &mut written, training)
+                .map_err(|e| e.at(&op.path))?;
+        }
+        Ok(())
+    }
+
+    fn op_backward(
+        &self,
+        (i, op): (usize, &Op),
+        gy: Span,
+        params: &[GpuParam],
+        grads: &[Span],
+        written: &mut [bool],
+        training: bool,
+    ) -> Result<()> {
+        let to = |slot: usize| self.gradient(slot);
+        let spare = self.spare.as_ref().map(|held| held.span);
+        match &op.kind {
+            OpKind::Layer { layer, x, .. } if layer.is_reshape() => {
+                self.receive(written, *x, to(*x), spare, |gx| {
+                    self.scale_add(*x, (1.0, gy), (0.0, gx))
+                })
+            }
+            OpKind::Join {
+                skip,
+                branch,
+                multiplier,
+            } => [(*skip, 1.0), (*branch, *multiplier)]
+                .into_iter()
+                .try_for_each(|(x, factor)| {
+                    // the same place: see `Built::place_gradients`
+                    if self.place[x] == self.place[op.y] {
+                        written[x] = true;
+                        return Ok(());
+                    }
+                    self.receive(written, x, to(x), spare, |gx| {
+                        self.scale_add(x, (factor, gy), (0.0, gx))
+                    })
+                }),
+            OpKind::Layer { params: own, x, .. } => {
+                let Some((layer, pass)) = self.pass(i, op, params, training)? else {
+                    return Ok(());
+                };
+                let was = self.was(i, op);
+                self.with_grads(
+                    i,
+                    pass,
+                    grads.get(own.clone()).unwrap_or_default(),
+                    |grads| match to(*x) {
+                        None => layer.gpu_backward(pass, was, gy, grads, None),
+                        gx => self.receive(written, *x, gx, spare, |gx| {
+                            layer.gpu_backward(pass, was, gy, grads, Some(gx))
+                        }),
+                    },
+                )
+            }
+        }
+    }
+
+    /// Lets `f` write an operation's gradients, or add to what a later operation with the same parameter
+    /// wrote there.
+    fn with_grads(
+        &self,
+        i: usize,
+        pass: GpuPass<'_>,
+        all: &[Span],
+        f: impl FnOnce(&[Span]) -> Result<()>,
+    ) -> Result<()> {
+        let (Some(Some(second)), Some(to)) = (self.seconds.get(i), all.first()) else {
+            return f(all);
+        };
+        f(&[second.span])?;
+        let n = second
+            .span
+            .stride
+            .max(second._tensor.elem_count() / self.members);
+        let from = second.span;
+        let words = words![from.at, from.stride, to.at, to.stride, n, 1.0, 1.0];
+        let grid = Grid::each(n, pass.members);
+        self.gpu
+            .launch("scale_add", self.stored.arith(), grid, words)
+    }
+
+    /// Lets `fill` write the gradient of an activation (or its tangent), or add to what another consumer
+    /// has written.
+    fn receive(
+        &self,
+        written: &mut [bool],
+        slot: usize,
+        to: Option<Span>,
+        spare: Option<Span>,
+        fill: impl FnOnce(Span) -> Result<()>,
+    ) -> Result<()> {
+        let Some(to) = to else {
+            return Ok(());
+        };
+        if !std::mem::replace(&mut written[slot], true) {
+            return fill(to);
+        }
+        let Some(spare) = spare else {
+            return Err(Error::other("no spare buffer for a second consumer"));
+        };
+        fill(spare)?;
+        self.scale_add(slot, (1.0, spare), (1.0, to))
+    }
+
+    /// Queues that running estimates follow the batch, of members whose word of `active` is not 0.
+    pub fn update_estimates(&self, ops: &[Op], params: &[GpuParam], active: u64) -> Result<()> {
+        for (i, op) in ops.iter().enumerate() {
+            if let Some((layer, pass)) = self.pass(i, op, params, true)? {
+                layer
+                    .gpu_update_estimates(pass, self.was(i, op), active)
+                    .map_err(|e| e.at(&op.path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues a Hessian–vector product: `direction` and `image` in the order of the parameters; `bend`
+    /// writes the tangent of the loss's gradient from outputs and their tangent.
+    pub fn hessian_vector(
+        &self,
+        ops: &[Op],
+        params: &[GpuParam],
+        direction: &[GpuParam],
+        image: &[Span],
+        bend: &dyn Fn(Span, Span, Span) -> Result<()>,
+    ) -> Result<()> {
+        let Some(buffers) = &self.tangents else {
+            return Err(Error::other(
+                "the plan was compiled without second derivatives",
+            ));
+        };
+        let product = Product {
+            runner: self,
+            buffers,
+            params,
+            direction,
+            image,
+        };
+        for (i, op) in ops.iter().enumerate() {
+            product.forward(i, op).map_err(|e| e.at(&op.path))?;
+        }
+        let (Some(dz), Some(dgz)) = (product.value(self.last), product.gradient(self.last)) else {
+            return Err(Error::other("the output has no tangent"));
+        };
+        bend(self.value(self.last), dz, dgz)?;
+        let mut written = vec![false; buffers.values.len()];
+        for (i, op) in ops.iter().enumerate().rev() {
+            product
+                .backward(i, op, &mut written)
+                .map_err(|e| e.at(&op.path))?;
+        }
+        Ok(())
+    }
+}
+
+/// A Hessian–vector product.
+struct Product<'a> {
+    runner: &'a GpuRunner,
+    buffers: &'a TangentBuffers,
+    params: &'a [GpuParam],
+    direction: &'a [GpuParam],
+    image: &'a [Span],
+}
+
+impl Product<'_> {
+    /// Tangent of an activation, `None` where it does not depend on parameters.
+    fn value(&self, slot: usize) -> Option<Span> {
+        self.buffers.values[slot].as_ref().map(|held| held.span)
+    }
+
+    /// Tangent of an activation's gradient.
+    fn gradient(&self, slot: usize) -> Option<Span> {
+        self.buffers.gradients[slot].as_ref().map(|held| held.span)
+    }
+
+    fn tangents(&self, params: std::ops::Range<usize>, x: usize) -> GpuTangents<'_> {
+        GpuTangents {
+            params: self.direction.get(params).unwrap_or_default(),
+            x: self.value(x),
+        }
+    }
+
+    fn forward(&self, i: usize, op: &Op) -> Result<()> {
+        let Some(dy) = self.value(op.y) else {
+            return Ok(());
+        };
+        let runner = self.runner;
+        match &op.kind {
+            OpKind::Join {
+                skip,
+                branch,
+                multiplier,
+            } => {
+                let mut keep = 0.0;
+                for (x, factor) in [(*skip, 1.0), (*branch, *multiplier)] {
+                    if let Some(dx) = self.value(x) {
+                        runner.scale_add(op.y, (factor, dx), (keep, dy))?;
+                        keep = 1.0;
+                    }
+                }
+                Ok(())
+            }
+            OpKind::Layer { layer, x, .. } if layer.is_reshape() => match self.value(*x) {
+                Some(dx) => runner.scale_add(op.y, (1.0, dx), (0.0, dy)),
+                None => Ok(()),
+            },
+            OpKind::Layer { params, x, .. } => match runner.pass(i, op, self.params, false)? {
+                Some((layer, pass)) => layer.gpu_tangent(
+                    pass,
+                    runner.was(i, op),
+                    self.tangents(params.clone(), *x),
+                    dy,
+                ),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn backward(&self, i: usize, op: &Op, written: &mut [bool]) -> Result<()> {
+        let Some(dgy) = self.gradient(op.y) else {
+            return Ok(());
+        };
+        let runner = self.runner;
+        let spare = self.buffers.spare.as_ref().map(|held| held.span);
+        match &op.kind {
+            OpKind::Join {
+                skip,
+                branch,
+                multiplier,
+            } => [(*skip, 1.0), (*branch, *multiplier)]
+                .into_iter()
+                .try_for_each(|(x, factor)| {
+                    runner.receive(written, x, self.gradient(x), spare, |dgx| {
+                        runner.scale_add(x, (factor, dgy), (0.0, dgx))
+                    })
+                }),
+            OpKind::Layer { layer, x, .. } if layer.is_reshape() => {
+                runner.receive(written, *x, self.gradient(*x), spare, |dgx| {
+                    runner.scale_add(*x, (1.0, dgy), (0.0, dgx))
+                })
+            }
+            OpKind::Layer { params, x, .. } => {
+                let Some((layer, pass)) = runner.pass(i, op, self.params, false)? else {
+                    return Ok(());
+                };
+                let Some(gy) = runner.gradient(op.y) else {
+                    return Ok(());
+                };
+                let (was, tangents) = (runner.was(i, op), self.tangents(params.clone(), *x));
+                let image = self.image.get(params.clone()).unwrap_or_default();
+                runner.with_grads(i, pass, image, |image| match self.gradient(*x) {
+                    None => layer.gpu_backward_tangent(pass, was, tangents, (gy, dgy), image, None),
+                    dgx => runner.receive(written, *x, dgx, spare, |dgx| {
+                        layer.gpu_backward_tangent(pass, was, tangents, (gy, dgy), image, Some(dgx))
+                    }),
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Training on a GPU, in the emulator, against training on the CPU; and on a real GPU where there is one.
+
+use std::io::Write;
+use std::sync::{Arc, RwLock};
+
+use candle_core::DType;
+use widthwise::data::{Teacher, TeacherSettings};
+use widthwise::error::Result;
+use widthwise::gpu::{Gpu, Name, Place, open};
+use widthwise::model::{Model, ModelSettings};
+use widthwise::nn::layers::{
+    Activation, BatchNorm, Conv2d, Dropout, Flatten, GlobalAvgPool, LayerNorm, Linear,
+};
+use widthwise::nn::{Layer, Mlp, Network, Node, mlp};
+use widthwise::optim::{Adam, Adjust, Lion, Muon, Optimizer, PerMember, Sgd};
+use widthwise::parametrization::{Mup, Sp};
+use widthwise::tensor::elem::to_f64;
+use widthwise::train::{Clip, NoHooks, Trainer, TrainerSettings};
+
+fn emulated() -> Place {
+    Place::Gpu(Arc::new(Gpu::emulated()))
+}
+
+/// Places that stand for a GPU here: the emulator, and the first GPU if there is one. That none was there is
+/// said.
+fn gpus() -> Vec<Place> {
+    let mut all = vec![emulated()];
+    match open(Name::Cuda(0)) {
+        Ok(gpu) => all.push(gpu),
+        // straight to the terminal, for the test harness keeps what passing tests print
+        Err(e) => {
+            let line = format!("SKIPPED on a GPU, run in the emulator alone: {e}\n");
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        }
+    }
+    all
+}
+
+struct Run {
+    seeds: Vec<u64>,
+    place: Place,
+    dtype: DType,
+    settings: TrainerSettings,
+}
+
+impl Run {
+    fn new(place: &Place) -> Self {
+        Self {
+            seeds: vec![3, 1, 4],
+            place: place.clone(),
+            dtype: DType::F64,
+            settings: TrainerSettings {
+                batch: 8,
+                ..TrainerSettings::default()
+            },
+        }
+    }
+
+    fn trainer(&self, network: Network, optimizer: impl Optimizer + 'static) -> Result<Trainer> {
+        let settings = ModelSettings {
+            seeds: self.seeds.clone(),
+            dtype: self.dtype,
+            place: self.place.clone(),
+        };
+        let model = match network.width {
+            Some(_) => Model::new(network, Arc::new(Mup::default()), settings)?,
+            None => Model::new(network, Arc::new(Sp::default()), settings)?,
+        };
+        let stream = TeacherSettings {
+            inputs: 12,
+            ..TeacherSettings::default()
+        };
+        Trainer::new(
+            Arc::new(RwLock::new(model)),
+            Arc::new(optimizer),
+            Arc::new(Teacher::new(stream)?),
+            self.settings.clone(),
+        )
+    }
+}
+
+fn small() -> Network {
+    mlp(Mlp {
+        width: 8,
+        depth: 3,
+        ..Mlp::default()
+    })
+}
+
+fn sgd(lr: PerMember) -> Sgd {
+    Sgd {
+        lr,
+        momentum: 0.9.into(),
+        nesterov: false,
+        weight_decay: 1e-3.into(),
+    }
+}
+
+/// Losses of all steps and members, then the numbers of all parameters.
+fn result(trainer: &Trainer) -> Vec<f64> {
+    let series = &trainer.record().series["train_loss"];
+    let mut all: Vec<f64> = series.values.iter().flatten().copied().collect();
+    let model = trainer.model().read().unwrap();
+    for param in model.params() {
+        all.extend(to_f64(&param.value).unwrap());
+    }
+    all
+}
+
+fn close(what: &str, a: &[f64], b: &[f64], bound: f64) {
+    assert_eq!(a.len(), b.len(), "{what}");
+    for (i, (a, b)) in a.iter().zip(b).enumerate() {
+        let apart = (a - b).abs() / (1.0 + a.abs());
+        assert!(apart < bound, "{what}: number {i}: {a} {b}");
+    }
+}
+
+/// The same training on the CPU and on every GPU.
+fn same<O: Optimizer + Clone + 'static>(
+    what: &str,
+    network: impl Fn() -> Network,
+    optimizer: &O,
+    steps: u64,
+    change: impl Fn(&mut TrainerSettings),
+) -> Result<()> {
+    let run = |place: &Place, dtype| -> Result<Vec<f64>> {
+        let mut run = Run::new(place);
+        change(&mut run.settings);
+        run.dtype = dtype;
+        let mut trainer = run.trainer(network(), optimizer.clone())?;
+        trainer.run(steps, &mut NoHooks)?;
+        let mut all = result(&trainer);
+        if let Some(averages) = trainer.ema_model()? {
+            for param in averages.params() {
+                all.extend(to_f64(&param.value)?);
+            }
+        }
+        Ok(all)
+    };
+    let cpu = run(&Place::Cpu, DType::F64)?;
+    for gpu in gpus() {
+        close(what, &run(&gpu, DType::F64)?, &cpu, 1e-8);
+        let what = format!("{what} in f32");
+        close(&what, &run(&gpu, DType::F32)?, &cpu, 2e-2);
+    }
+    Ok(())
+}
+
+#[test]
+fn two_hundred_steps_are_those_of_the_cpu() -> Result<()> {
+    let lr = PerMember::Each(vec![0.01, 0.02, 0.03]);
+    same("sgd", small, &sgd(lr), 200, |_| {})
+}
+
+#[test]
+fn optimizers_do_the_same() -> Result<()> {
+    let adam = |decoupled| Adam {
+        lr: PerMember::Each(vec![0.01, 0.02, 0.03]),
+        beta1: 0.9.into(),
+        beta2: 0.95.into(),
+        eps: 1e-8.into(),
+        weight_decay: 0.01.into(),
+        decoupled,
+    };
+    same("adam", small, &adam(false), 20, |_| {})?;
+    same("adamw", small, &adam(true), 20, |_| {})?;
+    let lion = Lion {
+        lr: 0.001.into(),
+        beta1: 0.9.into(),
+        beta2: 0.99.into(),
+        weight_decay: 0.1.into(),
+    };
+    same("lion", small, &lion, 20, |_| {})?;
+    let nesterov = Sgd {
+        nesterov: true,
+        ..sgd(0.02.into())
+    };
+    same("nesterov", small, &nesterov, 20, |_| {})?;
+    // updated on the host
+    let muon = Muon {
+        lr: 0.02.into(),
+        momentum: 0.95.into(),
+        nesterov: true,
+        ns_steps: 5,
+        eps: 1e-7.into(),
+        adjust: Adjust::Original,
+        weight_decay: 0.1.into(),
+        adam_factor: 0.1.into(),
+        beta1: 0.9.into(),
+        beta2: 0.999.into(),
+        adam_eps: 1e-8.into(),
+    };
+    same("muon", small, &muon, 12, |s| s.clip = Clip::Norm(0.5))
+}
+
+#[test]
+fn clipping_and_averages_do_the_same() -> Result<()> {
+    let sgd = sgd(0.05.into());
+    same("norm", small, &sgd, 12, |s| s.clip = Clip::Norm(0.1))?;
+    same("value", small, &sgd, 12, |s| s.clip = Clip::Value(0.01))?;
+    let decay = PerMember::Each(vec![0.5, 0.9, 0.99]);
+    same("averages", small, &sgd, 12, |s| {
+        s.ema = Some(decay.clone());
+    })
+}
+
+fn node(name: &str, layer: impl Layer + 'static) -> Node {
+    Node::Layer {
+        name: name.into(),
+        layer: Arc::new(layer),
+    }
+}
+
+/// Convolution, batch normalisation with running estimates, dropout.
+fn images() -> Network {
+    let linear = |outputs| Linear {
+        outputs,
+        bias: true,
+    };
+    let nodes = vec![
+        node("conv", Conv2d::square(4, 3, 1)),
+        node(
+            "norm",
+            BatchNorm {
+                eps: 1e-5,
+                momentum: 0.1,
+                relu: true,
+            },
+        ),
+        node("pool", GlobalAvgPool),
+        node("flat", Flatten),
+        node("row_norm", LayerNorm::default()),
+        node("tanh", Activation::Tanh),
+        node("dropout", Dropout { p: 0.25 }),
+        node("out", linear(1)),
+    ];
+    let build = move |_| Ok(nodes.clone());
+    let mut network = Network::new("images", None, serde_json::Value::Null, build);
+    network.input = Some(vec![3, 2, 2]);
+    network
+}
+
+#[test]
+fn layers_that_draw_and_estimate_do_the_same() -> Result<()> {
+    same("images", images, &sgd(0.05.into()), 15, |_| {})
+}
+
+#[test]
+fn a_member_alone_is_that_member_in_an_ensemble() -> Result<()> {
+    for gpu in gpus() {
+        let run = |seeds: &[u64], dtype| -> Result<Vec<f64>> {
+            let mut run = Run::new(&gpu);
+            run.seeds = seeds.to_vec();
+            run.dtype = dtype;
+            let mut trainer = run.trainer(small(), sgd(0.02.into()))?;
+            trainer.run(10, &mut NoHooks)?;
+            let series = trainer.record().series["train_loss"].values.iter();
+            let at = seeds.iter().position(|&s| s == 1).unwrap();
+            Ok(series.map(|losses| losses[at]).collect())
+        };
+        for (dtype, bound) in [(DType::F64, 1e-10), (DType::F32, 1e-3), (DType::BF16, 0.05)] {
+            close(
+                "member",
+                &run(&[1], dtype)?,
+                &run(&[3, 1, 4], dtype)?,
+                bound,
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_same_run_has_the_same_bits() -> Result<()> {
+    for gpu in gpus() {
+        let run = || -> Result<Vec<u64>> {
+            let mut trainer = Run::new(&gpu).trainer(small(), sgd(0.02.into()))?;
+            trainer.run(10, &mut NoHooks)?;
+            Ok(result(&trainer).into_iter().map(f64::to_bits).collect())
+        };
+        assert_eq!(run()?, run()?);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_member_that_diverges_stops_alone() -> Result<()> {
+    let lr = PerMember::Each(vec![0.01, 1e6, 0.02]);
+    for place in gpus() {
+        let on = |place: &Place| -> Result<Trainer> {
+            let mut run = Run::new(place);
+            run.settings.batch = 4;
+            let mut trainer = run.trainer(small(), sgd(lr.clone()))?;
+            trainer.run(90, &mut NoHooks)?;
+            Ok(trainer)
+        };
+        let (gpu, cpu) = (on(&place)?, on(&Place::Cpu)?);
+        assert_eq!(gpu.active(), [true, false, true]);
+        assert_eq!(cpu.active(), gpu.active());
+        let step = |t: &Trainer| t.record().divergences.first().map(|d| (d.step, d.member));
+        assert_eq!(step(&gpu), step(&cpu));
+        let finite = |t: &Trainer| -> Vec<f64> {
+            let series = t.record().series["train_loss"].values.iter();
+            series.flat_map(|row| [row[0], row[2]]).collect()
+        };
+        close("the others", &finite(&gpu), &finite(&cpu), 1e-8);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_run_whose_members_all_diverge_ends_where_the_last_one_does() -> Result<()> {
+    for place in gpus() {
+        let on = |place: &Place| -> Result<(u64, usize)> {
+            let mut trainer = Run::new(place).trainer(small(), sgd(1e9.into()))?;
+            trainer.run(200, &mut NoHooks)?;
+            let steps = trainer.record().series["train_loss"].steps.len();
+            Ok((trainer.step(), steps))
+        };
+        assert_eq!(on(&place)?, on(&Place::Cpu)?);
+    }
+    Ok(())
+}
+
+#[test]
+fn bf16_is_for_gpus() {
+    let mut run = Run::new(&Place::Cpu);
+    run.dtype = DType::BF16;
+    let error = run.trainer(small(), sgd(0.1.into())).unwrap_err();
+    assert!(error.message.contains("bf16"), "{error}");
+    assert!(error.help.unwrap().contains("--device cuda"));
+}
