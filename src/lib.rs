@@ -10,6 +10,7 @@
 //! | module | what lives there |
 //! | --- | --- |
 //! | [`error`], [`interrupt`], [`atomic_file`], [`memory`] | the error type; the flag that Ctrl-C raises; files written wholly or not at all; what fits into memory |
+//! | [`gpu`] | GPUs: kernels, matrix products, memory; the emulator that tests run kernels in |
 //! | [`tensor`] | fused operations over members, on candle tensors; keyed random numbers |
 //! | [`nn`] | layers, network descriptions, roles, plans |
 //! | [`parametrization`] | one table of scales per file |
@@ -55,8 +56,9 @@
 //!
 //! **Passes are over one member.** A CPU pass gets slices of one member, and members run at the same
 //! time, each from its first operation to its update, so that its numbers stay in the caches; an
-//! operation splits further only where threads are idle. A second device would give a layer passes
-//! over all members at once beside [`nn::Passes`]; network, plan, losses and optimizers' tables stay.
+//! operation splits further only where threads are idle. On a GPU a layer has
+//! passes over all members at once ([`nn::GpuPasses`]) beside [`nn::Passes`]; network, plan and the tables of
+//! parametrizations and optimizers are the same.
 //!
 //! **Products are our own** ([`tensor::matmul`]): about as fast as the `gemm` crate on large matrices and
 //! faster where an operand is read transposed, and its tiles serve convolution and attention, which

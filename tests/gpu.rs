@@ -330,3 +330,74 @@ fn bf16_is_for_gpus() {
     assert!(error.message.contains("bf16"), "{error}");
     assert!(error.help.unwrap().contains("--device cuda"));
 }
+
+/// What a script prints on a device.
+fn printed(device: &str, text: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("s.rhai"), text).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_widthwise"))
+        .current_dir(folder.path())
+        .args(["run", "s.rhai", "--device", device])
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{device}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The same script, whatever the device: training with probes, predictions, kernels, sharpness, networks of every
+/// architecture, optimizers of the host.
+#[test]
+fn a_script_prints_the_same_on_every_device() {
+    let script = r#"
+        let round = |x| (x * 1e6).round() / 1e6;
+        let s = data::teacher(#{ inputs: 6, test_size: 10 });
+        let m = init(mlp(#{ width: 8 }), mup(), #{ members: 2, dtype: "f64" });
+        let t = trainer(m, adam(#{ lr: [0.01, 0.02] }), s, #{ batch: 5 });
+        t.step(12);
+        print(t.record.last("train_loss").map(|x| round.call(x)));
+        let x = s.batch(4).inputs;
+        print(metrics::ntk(m, x)[1].to_array().map(|row| row.map(|x| round.call(x))));
+        print(metrics::sharpness(m, s.batch(4)).map(|x| round.call(x)));
+        print(m.activation("layers.1.relu", x).shape);
+        print(round.call(m.param("readout.weight").to_array()[1][2][0]));
+        let h = trainer(m, shampoo(#{ lr: 0.01 }), s, #{ batch: 5 });
+        h.step(3);
+        print(h.record.last("train_loss").map(|x| round.call(x)));
+    "#;
+    let cpu = printed("cpu", script);
+    assert_eq!(cpu.lines().count(), 6, "{cpu}");
+    assert_eq!(printed("emulated", script), cpu);
+    if open(Name::Cuda(0)).is_ok() {
+        assert_eq!(printed("cuda", script), cpu);
+    }
+}
+
+/// Networks of every architecture, with clipping and second derivatives.
+#[test]
+fn architectures_print_the_same_on_every_device() {
+    let script = r#"
+        let round = |x| (x * 1e5).round() / 1e5;
+        let tokens = data::markov_tokens(#{ vocab: 7, context: 6, test_size: 4 });
+        let images = data::synthetic_images(#{ test_size: 4 });
+        for one in [
+            [transformer(#{ width: 8, heads: 2, depth: 1, context: 6 }), tokens, adamw(#{ lr: 0.01 })],
+            [transformer(#{ width: 8, heads: 2, depth: 1, context: 6, preset: "llama" }), tokens, lion(#{ lr: 0.001 })],
+            [vit(#{ width: 8, heads: 2, depth: 1, patch: 16 }), images, sgd(#{ lr: 0.01, momentum: 0.9 })],
+            [cnn(#{ width: 2 }), images, sgd(#{ lr: 0.01 })],
+        ] {
+            let m = init(one[0], mup(), #{ members: 2, dtype: "f64" });
+            let t = trainer(m, one[2], one[1], #{ batch: 3, clip_norm: 1.0 });
+            t.step(4);
+            print(t.record.last("train_loss").map(|x| round.call(x)));
+            let x = one[1].batch(3);
+            print(metrics::sharpness(m, x, #{ products: 2 }).map(|x| round.call(x)));
+        }
+    "#;
+    let cpu = printed("cpu", script);
+    assert_eq!(cpu.lines().count(), 8, "{cpu}");
+    assert_eq!(printed("emulated", script), cpu);
+    if open(Name::Cuda(0)).is_ok() {
+        assert_eq!(printed("cuda", script), cpu);
+    }
+}

@@ -62,6 +62,9 @@ struct HostArgs {
     /// Where to compute: cpu, cuda or cuda:N (default: the best there is)
     #[arg(long, value_parser = parse_device)]
     device: Option<String>,
+    /// Let a GPU's matrix products of f32 round their factors to 10 bits (TF32): faster, less precise
+    #[arg(long)]
+    tf32: bool,
     /// A folder that the script may read, besides its own and those given with --set
     #[arg(long, value_name = "DIR")]
     data: Vec<PathBuf>,
@@ -112,6 +115,7 @@ impl HostArgs {
             checkpoint_every: self.checkpoint_every,
             data_dirs: self.data,
             device: self.device.unwrap_or_default(),
+            tf32: self.tf32,
             bench: Request {
                 program: std::env::current_exe().ok(),
                 ..Request::default()

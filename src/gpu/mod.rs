@@ -18,6 +18,7 @@ mod word;
 mod workspace;
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use candle_core::Device;
 
@@ -111,7 +112,7 @@ trait Machine: Debug + Send + Sync {
 #[derive(Debug)]
 pub struct Gpu {
     machine: Box<dyn Machine>,
-    tf32: bool,
+    tf32: AtomicBool,
 }
 
 impl Gpu {
@@ -120,7 +121,7 @@ impl Gpu {
     pub fn emulated() -> Self {
         Self {
             machine: Box::new(emulated::Emulator::default()),
-            tf32: false,
+            tf32: AtomicBool::new(false),
         }
     }
 
@@ -132,18 +133,18 @@ impl Gpu {
     pub fn cuda(number: usize) -> Result<Self> {
         Ok(Self {
             machine: Box::new(cuda::Cuda::open(number)?),
-            tf32: false,
+            tf32: AtomicBool::new(false),
         })
     }
 
-    /// The same GPU, whose products of f32 may round their factors to 10 bits (TF32).
-    pub fn with_tf32(self, tf32: bool) -> Self {
-        Self { tf32, ..self }
+    /// Says whether products of f32 may round their factors to 10 bits (TF32); at first they may not.
+    pub fn set_tf32(&self, tf32: bool) {
+        self.tf32.store(tf32, Relaxed);
     }
 
     /// Whether products of f32 may round their factors to 10 bits.
     pub fn tf32(&self) -> bool {
-        self.tf32
+        self.tf32.load(Relaxed)
     }
 
     /// Its name for people.
@@ -196,7 +197,7 @@ impl Gpu {
             return Ok(());
         }
         self.machine.gemm(&Gemm {
-            tf32: self.tf32,
+            tf32: self.tf32(),
             ..*gemm
         })
     }

@@ -46,6 +46,7 @@ impl Place {
     pub fn name(&self) -> String {
         match self {
             Self::Cpu => "cpu".into(),
+            Self::Gpu(gpu) if gpu.tf32() => format!("{}, TF32", gpu.name()),
             Self::Gpu(gpu) => gpu.name(),
         }
     }

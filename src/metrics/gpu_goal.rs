@@ -35,7 +35,12 @@ impl GpuGoal {
     ///
     /// # Errors
     /// If memory for it cannot be had.
-    pub fn new(plan: GpuPlan<'_>, loss: Loss, members: usize, [rows, width]: [usize; 2]) -> Result<Self> {
+    pub fn new(
+        plan: GpuPlan<'_>,
+        loss: Loss,
+        members: usize,
+        [rows, width]: [usize; 2],
+    ) -> Result<Self> {
         let device = plan.gpu().device();
         let labels = match loss {
             Loss::CrossEntropy => memory::zeros("classes", &[rows], DType::U32, device)?,
@@ -68,7 +73,11 @@ impl GpuGoal {
     /// Blocks for all rows, and whether each row has one.
     fn grid(&self) -> (Grid, bool) {
         let wide = self.width > WIDE;
-        let blocks = if wide { self.rows } else { self.rows.div_ceil(WARPS) };
+        let blocks = if wide {
+            self.rows
+        } else {
+            self.rows.div_ceil(WARPS)
+        };
         (Grid::blocks(blocks, self.members), wide)
     }
 

@@ -240,7 +240,10 @@ impl Plan {
         } else {
             stored
         };
-        let inputs = inputs.to_device(&Device::Cpu)?.to_dtype(arith)?.contiguous()?;
+        let inputs = inputs
+            .to_device(&Device::Cpu)?
+            .to_dtype(arith)?
+            .contiguous()?;
         let inputs = inputs.unsqueeze(0)?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(inputs.clone());
         Ok(inputs)

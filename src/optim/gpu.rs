@@ -15,7 +15,7 @@ use crate::parametrization::Scales;
 pub type Scalars = [f64; 10];
 /// Words of a parameter, `ROW` there.
 const ROW: usize = 6;
-/// Numbers that a block updates, `CHUNK` there.
+/// Numbers that a block updates, `UPDATE_CHUNK` there.
 const CHUNK: usize = 2048;
 
 /// What the scalars of an update depend on.

@@ -44,6 +44,8 @@ pub struct HostSettings {
     pub data_dirs: Vec<PathBuf>,
     /// The device as the user wrote it; empty means the best there is.
     pub device: String,
+    /// Whether a GPU's products of f32 may round their factors to 10 bits (TF32).
+    pub tf32: bool,
     /// At a prompt, not in a script.
     pub interactive: bool,
     /// Print to stderr, because stdout carries the answer (`--json`).

@@ -125,7 +125,11 @@ impl Session {
     /// # Errors
     /// For another name, or when this build or machine has no such device.
     pub fn device(&self) -> Result<Place> {
-        gpu::open(gpu::Name::parse(&self.settings.device)?)
+        let place = gpu::open(gpu::Name::parse(&self.settings.device)?)?;
+        if let Some(gpu) = place.gpu() {
+            gpu.set_tf32(self.settings.tf32);
+        }
+        Ok(place)
     }
 
     /// A file or folder that the script wants to read. A relative path is looked for from the

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{FAILED, INTERRUPTED, ThreadArgs, USAGE, parse_device, parse_setting, show, show_report};
+use super::{
+    FAILED, INTERRUPTED, ThreadArgs, USAGE, parse_device, parse_setting, show, show_report,
+};
 use crate::bench::line::read;
 use crate::bench::ratio::{Ratio, Target, ratios, read_targets};
 use crate::bench::{Line, Rounds};
@@ -37,6 +39,9 @@ pub(super) struct BenchArgs {
     /// Where to compute: cpu, cuda or cuda:N (default: the best there is)
     #[arg(long, value_parser = parse_device)]
     device: Option<String>,
+    /// Let a GPU's matrix products of f32 round their factors to 10 bits (TF32)
+    #[arg(long)]
+    tf32: bool,
     #[command(flatten)]
     threads: ThreadArgs,
     /// Say which scripts and cases there are; measures nothing

@@ -198,12 +198,13 @@ fn check_settings(
 fn host(
     script: &str,
     settings: &[(String, String)],
-    device: &str,
+    (device, tf32): (&str, bool),
     bench: Request,
     quiet: bool,
 ) -> Result<Host> {
     Host::new(HostSettings {
         device: device.to_string(),
+        tf32,
         settings: settings.to_vec(),
         out_dir: Path::new("runs/bench").join(script),
         force: true,
@@ -226,7 +227,7 @@ fn look_at(path: PathBuf, settings: &[(String, String)]) -> std::result::Result<
         only: Some(Vec::new()),
         ..Request::default()
     };
-    let mut host = host(&name, settings, "cpu", request, true)?;
+    let mut host = host(&name, settings, ("cpu", false), request, true)?;
     let _ = host
         .run_file(&path)
         .map_err(|e| Failure::Script(Box::new(Report::new(&host, &e))))?;
@@ -254,7 +255,7 @@ pub(super) fn run(
             progress: true,
             program: std::env::current_exe().ok(),
         };
-        let device = args.device.as_deref().unwrap_or_default();
+        let device = (args.device.as_deref().unwrap_or_default(), args.tf32);
         let mut host = host(&script.name, &args.settings, device, request, args.json)?;
         let _ = host
             .run_file(&script.path)

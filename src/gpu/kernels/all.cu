@@ -13,3 +13,5 @@
 #include "qk_norm.cuh"
 #include "row_norm.cuh"
 #include "tokens.cuh"
+#include "attention.cuh"
+#include "attention_tangents.cuh"

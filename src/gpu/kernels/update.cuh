@@ -8,7 +8,7 @@
 #include "common.cuh"
 
 // Numbers that a block updates.
-#define CHUNK 2048
+#define UPDATE_CHUNK 2048
 #define ROW 6
 #define SCALARS 10
 
@@ -46,7 +46,7 @@ DEVICE Part<A> part_of(const i64* tensors, const i64* chunks, const double* scal
     part.first = row[2] ? (A*)row[2] + at : (A*)0;
     part.second = row[3] ? (A*)row[3] + at : (A*)0;
     part.scalars = scalars + SCALARS * (tensor * members + member);
-    part.n = (int)(size - start < CHUNK ? size - start : CHUNK);
+    part.n = (int)(size - start < UPDATE_CHUNK ? size - start : UPDATE_CHUNK);
     part.member = (int)member;
     part.tensor = (int)tensor;
     part.factor = clip ? A(clip[member]) : A(1);

@@ -1,6 +1,7 @@
 //! The layers' passes on GPUs.
 
 mod activation;
+mod attention;
 mod batch_norm;
 mod class_token;
 mod conv2d;
@@ -22,19 +23,3 @@ mod rope;
 #[cfg(all(test, feature = "emulator"))]
 mod tests;
 mod tied_readout;
-
-/// TEMPORARY: layers whose passes are still to come; take yours off this list.
-macro_rules! pending {
-    ($($layer:ident),*) => {$(
-        impl crate::nn::GpuPasses for crate::nn::layers::$layer {
-            fn gpu_forward(&self, _: crate::nn::GpuPass<'_>, _: crate::nn::Span, _: crate::nn::Span) -> crate::error::Result<()> { todo() }
-            fn gpu_backward(&self, _: crate::nn::GpuPass<'_>, _: crate::nn::GpuForward, _: crate::nn::Span, _: &[crate::nn::Span], _: Option<crate::nn::Span>) -> crate::error::Result<()> { todo() }
-            fn gpu_tangent(&self, _: crate::nn::GpuPass<'_>, _: crate::nn::GpuForward, _: crate::nn::GpuTangents<'_>, _: crate::nn::Span) -> crate::error::Result<()> { todo() }
-            fn gpu_backward_tangent(&self, _: crate::nn::GpuPass<'_>, _: crate::nn::GpuForward, _: crate::nn::GpuTangents<'_>, _: (crate::nn::Span, crate::nn::Span), _: &[crate::nn::Span], _: Option<crate::nn::Span>) -> crate::error::Result<()> { todo() }
-        }
-    )*};
-}
-fn todo() -> crate::error::Result<()> {
-    Err(crate::error::Error::other("not on GPUs yet"))
-}
-pending!(Attention);
