@@ -401,3 +401,24 @@ fn architectures_print_the_same_on_every_device() {
         assert_eq!(printed("cuda", script), cpu);
     }
 }
+
+#[test]
+fn wrong_tokens_are_named() {
+    let script = r#"
+        let m = init(transformer(#{ width: 8, heads: 2, depth: 1, context: 3, vocab: 5 }), sp());
+        m.predict(tensor([[0.0, 4.0, 7.0]]));
+    "#;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("s.rhai"), script).unwrap();
+    for device in ["cpu", "emulated"] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_widthwise"))
+            .current_dir(folder.path())
+            .args(["run", "s.rhai", "--device", device])
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        let wanted = "whole numbers from 0 to 4, got 7 at position 2 of example 0";
+        assert!(error.contains(wanted), "{device}: {error}");
+    }
+}

@@ -115,6 +115,26 @@ fn keep_memory(context: &CudaContext) -> std::result::Result<(), result::DriverE
     }
 }
 
+/// Bytes that the process keeps and no tensor has.
+fn unused(context: &CudaContext) -> std::result::Result<u64, result::DriverError> {
+    use sys::CUmemPool_attribute as Attribute;
+    if !context.has_async_alloc() {
+        return Ok(0);
+    }
+    let mut pool = std::ptr::null_mut();
+    // SAFETY: the device is open
+    unsafe { sys::cuDeviceGetDefaultMemPool(&mut pool, context.cu_device()).result()? };
+    let bytes = |attribute| {
+        let mut bytes = 0u64;
+        // SAFETY: the pool is open, and these attributes are numbers of 64 bits
+        let asked = unsafe { sys::cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()) };
+        asked.result().map(|()| bytes)
+    };
+    let kept = bytes(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+    let used = bytes(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
+    Ok(kept.saturating_sub(used))
+}
+
 impl Machine for Cuda {
     fn name(&self) -> String {
         self.name.clone()
@@ -194,11 +214,11 @@ impl Machine for Cuda {
     }
 
     fn memory(&self) -> Result<(u64, u64)> {
-        let (free, all) = self
-            .context
-            .mem_get_info()
-            .failed("asking for its memory")?;
-        Ok((free as u64, all as u64))
+        self.bind()?;
+        let what = "asking for its memory";
+        let (free, all) = self.context.mem_get_info().failed(what)?;
+        let unused = unused(&self.context).failed(what)?;
+        Ok((free as u64 + unused, all as u64))
     }
 
     fn begin(&self) -> Result<()> {

@@ -1,5 +1,7 @@
 //! What a layer does on a GPU: the passes over all members at once.
 
+use candle_core::Tensor;
+
 use super::layer::Layer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, Grid, Matrix, Stored, Workspace, words};
@@ -165,6 +167,14 @@ pub struct GpuTangents<'a> {
 /// CPU, with the same meaning of every argument. A pass queues work and never waits. A layer that does not
 /// have a pass says so when it is run.
 pub trait GpuPasses {
+    /// Whether inputs of the network, on the host, are such as the layer takes: kernels cannot say.
+    ///
+    /// # Errors
+    /// If they are not.
+    fn gpu_check(&self, _inputs: &Tensor, _input: &[usize]) -> Result<()> {
+        Ok(())
+    }
+
     /// Writes the output `y`, and `saved`.
     ///
     /// # Errors

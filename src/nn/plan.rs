@@ -259,7 +259,7 @@ impl Plan {
             runner => runner.bind(params, &[], self.mode())?.forward(&self.ops, &inputs, self.members),
             gpu => {
                 gpu.check_params(params.len())?;
-                gpu.set_inputs(&inputs)?;
+                gpu.set_inputs(&self.ops, &inputs)?;
                 gpu.set_mode(&self.ops, &self.mode())?;
                 gpu.forward(&self.ops, &gpu::params(params)?, self.is_training())
             },
@@ -482,7 +482,7 @@ impl<'a> GpuPlan<'a> {
     /// If the inputs do not have the shape that the plan was compiled for.
     pub fn set_batch(&self, inputs: &Tensor) -> Result<()> {
         let inputs = self.plan.inputs(inputs)?;
-        self.runner.set_inputs(&inputs)?;
+        self.runner.set_inputs(&self.plan.ops, &inputs)?;
         self.runner.set_mode(&self.plan.ops, &self.plan.mode())
     }
 

@@ -35,22 +35,28 @@ pub struct GpuUpdate<'a> {
 
 /// An optimizer whose updates a kernel does.
 pub trait GpuRule {
-    /// The kernel's name.
-    fn kernel(&self) -> &'static str;
+    /// The name of a parameter's kernel.
+    fn kernel(&self, info: &ParamInfo) -> &'static str;
+
+    /// Newton–Schulz iterations of a direction that the kernel leaves behind the states, for a matrix that
+    /// then moves along it by the kernel `muon_step`.
+    fn orthogonal(&self, _info: &ParamInfo) -> Option<usize> {
+        None
+    }
 
     /// Its scalars.
     fn scalars(&self, u: GpuUpdate<'_>) -> Scalars;
 }
 
 /// Some numbers, and zeros.
-fn scalars<const N: usize>(numbers: [f64; N]) -> Scalars {
+pub(super) fn scalars<const N: usize>(numbers: [f64; N]) -> Scalars {
     let mut all = Scalars::default();
     all.iter_mut().zip(numbers).for_each(|(to, x)| *to = x);
     all
 }
 
 impl GpuRule for Sgd {
-    fn kernel(&self) -> &'static str {
+    fn kernel(&self, _info: &ParamInfo) -> &'static str {
         "sgd"
     }
 
@@ -66,7 +72,7 @@ impl GpuRule for Sgd {
 }
 
 impl GpuRule for Adam {
-    fn kernel(&self) -> &'static str {
+    fn kernel(&self, _info: &ParamInfo) -> &'static str {
         "adam"
     }
 
@@ -76,7 +82,7 @@ impl GpuRule for Adam {
 }
 
 impl GpuRule for Lion {
-    fn kernel(&self) -> &'static str {
+    fn kernel(&self, _info: &ParamInfo) -> &'static str {
         "lion"
     }
 
@@ -172,6 +178,18 @@ impl Tables {
     /// If it is not on the device.
     pub fn chunks(&self) -> Result<u64> {
         address(&self.chunks)
+    }
+
+    /// Where the scalars of parameter `i` are, and how many there are from one member to the next.
+    ///
+    /// # Errors
+    /// If they are not on the device.
+    pub fn scalars_of(&self, i: usize) -> Result<(u64, usize)> {
+        let each = Scalars::default().len();
+        Ok((
+            address(&self.scalars)? + (8 * i * self.members * each) as u64,
+            each,
+        ))
     }
 
     /// Copies the scalars of every parameter and member to the device.

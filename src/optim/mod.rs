@@ -3,6 +3,7 @@
 mod adafactor;
 mod adam;
 mod gpu;
+mod gpu_muon;
 mod lion;
 mod matrix;
 mod muon;
@@ -21,6 +22,7 @@ use serde_json::Value;
 pub use adafactor::Adafactor;
 pub use adam::Adam;
 pub use gpu::{GpuRule, GpuUpdate, Scalars, Tables, Updated, all_scalars};
+pub use gpu_muon::Orthogonal;
 pub use lion::Lion;
 pub use matrix::Graft;
 pub use muon::{Adjust, Muon};

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::adam::{adamw, adamw_states};
 use super::matrix::matrix;
-use super::{Optimizer, PerMember, Rule, State, Update};
+use super::{GpuRule, Optimizer, PerMember, Rule, State, Update};
 use crate::error::Result;
 use crate::nn::ParamInfo;
 use crate::parametrization::OptimizerFamily;
@@ -114,6 +114,10 @@ impl Optimizer for Muon {
         self.beta1.check("beta1", members)?;
         self.beta2.check("beta2", members)?;
         self.adam_eps.check("adam_eps", members)
+    }
+
+    fn on_gpu(&self) -> Option<&dyn GpuRule> {
+        Some(self)
     }
 
     fn settings(&self) -> Value {

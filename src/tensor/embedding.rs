@@ -17,6 +17,27 @@ fn token<T: Elem>(x: T, vocab: usize) -> Option<usize> {
     (x >= 0.0 && x < vocab as f64 && x.fract() == 0.0).then_some(x as usize)
 }
 
+/// Whether every token is a row of a table of `vocab` rows.
+///
+/// # Errors
+/// If one is not: its place (example and position, given `positions` per example) and value.
+pub fn check<T: Elem>(tokens: &[T], positions: usize, vocab: usize) -> Result<()> {
+    if let Some(i) = tokens.iter().position(|&x| token(x, vocab).is_none()) {
+        let positions = positions.max(1);
+        return Err(Error::new(
+            ErrorKind::Data,
+            format!(
+                "tokens must be whole numbers from 0 to {}, got {} at position {} of example {} (counted from 0)",
+                vocab as i64 - 1,
+                tokens[i],
+                i % positions,
+                i / positions
+            ),
+        ));
+    }
+    Ok(())
+}
+
 /// `y[i] = multiplier · table[tokens[i]]` for a table `[vocab, width]`.
 ///
 /// # Errors
@@ -32,19 +53,7 @@ pub fn forward<T: Elem>(
     let width = width.max(1);
     let vocab = table.value.len() / width;
     let multiplier = T::of(table.multiplier);
-    if let Some(i) = tokens.iter().position(|&x| token(x, vocab).is_none()) {
-        let positions = positions.max(1);
-        return Err(Error::new(
-            ErrorKind::Data,
-            format!(
-                "tokens must be whole numbers from 0 to {}, got {} at position {} of example {} (counted from 0)",
-                vocab as i64 - 1,
-                tokens[i],
-                i % positions,
-                i / positions
-            ),
-        ));
-    }
+    check(tokens, positions, vocab)?;
     let copy = |(y, &x): (&mut [T], &T)| {
         let row = &table.value[token(x, vocab).unwrap_or(0) * width..][..width];
         for (y, w) in y.iter_mut().zip(row) {

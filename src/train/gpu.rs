@@ -14,8 +14,10 @@ use crate::gpu::{Gpu, Graph, Grid, address, words};
 use crate::memory;
 use crate::metrics::{Goal, GpuGoal, Loss};
 use crate::model::Model;
-use crate::nn::{Mode, Param, Plan};
-use crate::optim::{self, GpuRule, Optimizer, Tables, TensorUpdate, Updated, all_scalars};
+use crate::nn::{Mode, Param, Plan, Span};
+use crate::optim::{
+    self, GpuRule, Optimizer, Orthogonal, Tables, TensorUpdate, Updated, all_scalars,
+};
 use crate::parametrization::Scales;
 use crate::tensor::elementwise::copy;
 use crate::tensor::rng::Key;
@@ -29,7 +31,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct GpuTraining {
     gpu: Arc<Gpu>,
+    /// All trained parameters.
     tables: Tables,
+    groups: Vec<Group>,
+    orthogonal: Orthogonal,
     averages: Option<Tables>,
     goal: GpuGoal,
     losses: Tensor,
@@ -47,6 +52,17 @@ pub(super) struct GpuTraining {
     waiting: Vec<(u64, f64)>,
     fetched: Instant,
     last_mean: f64,
+}
+
+/// Parameters that one kernel updates.
+#[derive(Debug)]
+struct Group {
+    kernel: &'static str,
+    tables: Tables,
+    /// Their places among the trained parameters.
+    params: Vec<usize>,
+    /// Room for the direction of a matrix that is made orthogonal.
+    directions: Vec<Option<Tensor>>,
 }
 
 /// What a trainer gives.
@@ -73,19 +89,44 @@ impl GpuTraining {
         let zeros = |name: &str, shape: &[usize], dtype| memory::zeros(name, shape, dtype, &device);
         let params = parts.model.params();
         let all = params.iter().zip(parts.grads).zip(parts.states);
-        let updated = all.clone().filter(|((p, _), _)| p.info.kind.is_trained());
-        let updated: Vec<_> = updated
-            .map(|((p, grad), states)| Updated {
-                param: &p.value,
-                grad,
-                // the host updates states of other shapes
-                states: match parts.optimizer.on_gpu() {
-                    Some(_) => states.iter().collect(),
-                    None => Vec::new(),
-                },
-            })
-            .collect();
-        let tables = Tables::new(&gpu, stored, members, &updated)?;
+        let trained: Vec<_> = all.filter(|((p, _), _)| p.info.kind.is_trained()).collect();
+        let bare = trained.iter().map(|((p, grad), _)| Updated {
+            param: &p.value,
+            grad,
+            states: Vec::new(),
+        });
+        let tables = Tables::new(&gpu, stored, members, &bare.collect::<Vec<_>>())?;
+        let mut groups: Vec<Group> = Vec::new();
+        if let Some(rule) = parts.optimizer.on_gpu() {
+            let kernels = trained.iter().map(|((p, _), _)| rule.kernel(&p.info));
+            let kernels: std::collections::BTreeSet<_> = kernels.collect();
+            for kernel in kernels {
+                let of_kernel = trained.iter().enumerate();
+                let members_of =
+                    of_kernel.filter(|(_, ((p, _), _))| rule.kernel(&p.info) == kernel);
+                let members_of: Vec<_> = members_of.collect();
+                let directions = members_of.iter().map(|(_, ((p, _), _))| {
+                    let orthogonal = rule.orthogonal(&p.info).is_some();
+                    orthogonal.then(|| p.zeros("direction")).transpose()
+                });
+                let directions = directions.collect::<Result<Vec<_>>>()?;
+                let updated = members_of.iter().zip(&directions);
+                let updated: Vec<_> = updated
+                    .map(|((_, ((p, grad), states)), direction)| Updated {
+                        param: &p.value,
+                        grad,
+                        states: states.iter().chain(direction).collect(),
+                    })
+                    .collect();
+                groups.push(Group {
+                    kernel,
+                    tables: Tables::new(&gpu, stored, members, &updated)?,
+                    params: members_of.iter().map(|(i, _)| *i).collect(),
+                    directions,
+                });
+            }
+        }
+        let updated = trained.len();
         let averages = match parts.ema {
             None => None,
             Some(ema) => {
@@ -106,10 +147,12 @@ impl GpuTraining {
             losses: zeros("losses", &[members], DType::F64)?,
             kept: zeros("losses of steps", &[KEPT, members], DType::F64)?,
             active: zeros("active members", &[members], DType::U32)?,
-            received: zeros("received gradients", &[updated.len().max(1)], DType::U32)?,
+            received: zeros("received gradients", &[updated.max(1)], DType::U32)?,
             squares: zeros("squares", &[tables.blocks().max(1)], DType::F64)?,
             clip: zeros("factors of gradients", &[members], DType::F64)?,
             tables,
+            groups,
+            orthogonal: Orthogonal::new(&gpu, stored, members),
             averages,
             graph: None,
             begun: false,
@@ -121,7 +164,7 @@ impl GpuTraining {
     }
 
     /// Queues clipping and the optimizer's kernel.
-    fn update(&self, rule: &dyn GpuRule, clip: Clip) -> Result<()> {
+    fn update(&self, model: &Model, rule: &dyn GpuRule, clip: Clip) -> Result<()> {
         let active = address(&self.active)?;
         let clip = match clip {
             Clip::None => (0, f64::INFINITY),
@@ -143,7 +186,37 @@ impl GpuTraining {
                 (factors, f64::INFINITY)
             }
         };
-        self.tables.launch(rule.kernel(), active, clip, &[])
+        let trained = || {
+            let params = model.params().iter();
+            params.filter(|p| p.info.kind.is_trained()).map(|p| &p.info)
+        };
+        let infos: Vec<_> = trained().collect();
+        for group in &self.groups {
+            group.tables.launch(group.kernel, active, clip, &[])?;
+            let mut matrices = false;
+            for (at, (&i, direction)) in group.params.iter().zip(&group.directions).enumerate() {
+                let Some(direction) = direction else { continue };
+                matrices = true;
+                let size = direction.elem_count() / self.losses.elem_count();
+                let span = Span {
+                    at: address(direction)?,
+                    stride: size,
+                };
+                let (scalars, distance) = group.tables.scalars_of(at)?;
+                // the least norm is the sixth of the scalars
+                let least = (scalars + 5 * 8, distance);
+                let steps = rule.orthogonal(infos[i]).unwrap_or(0);
+                self.orthogonal
+                    .queue(span, infos[i], steps, least)
+                    .map_err(|e| e.at(&infos[i].path))?;
+            }
+            if matrices {
+                group
+                    .tables
+                    .launch("muon_step", active, (0, f64::INFINITY), &[])?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether somebody should look at the losses: they are many, they are old, or the run is young.
@@ -246,7 +319,7 @@ impl Trainer {
                 .queue(on_gpu, address(&training.losses)?, active)?;
             on_gpu.backward(&values, &self.grads)?;
             let Some(rule) = rule else { return Ok(()) };
-            training.update(rule, self.settings.clip)?;
+            training.update(&model, rule, self.settings.clip)?;
             after(training, plan, &values, active)
         };
         match &training.graph {

@@ -57,6 +57,7 @@ struct bf16 {
 
 inline float rsqrt(float x) { return 1 / std::sqrt(x); }
 inline double rsqrt(double x) { return 1 / std::sqrt(x); }
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((uint64_t)a * b) >> 32); }
 
 void* emulated_shared();
@@ -77,6 +78,12 @@ template <class T> T __shfl_xor_sync(unsigned mask, T x, int lane) {
 template <class T> T __shfl_down_sync(unsigned mask, T x, int by) {
     int lane = (int)(threadIdx.x % 32) + by;
     return __shfl_sync(mask, x, lane < 32 ? lane : (int)(threadIdx.x % 32));
+}
+
+inline unsigned __ballot_sync(unsigned mask, int is) {
+    unsigned all = 0;
+    for (int lane = 0; lane < 32; lane++) all |= (unsigned)(__shfl_sync(mask, is, lane) != 0) << lane;
+    return all;
 }
 
 struct EmulatedKernel {

@@ -127,6 +127,51 @@ template <class A> struct lion {
 };
 EXPORT_ARITH(lion)
 
+// The momentum of a matrix, the first state, and the direction, the second. Scalars: momentum, 1 − momentum, whether
+// Nesterov, −lr, what is kept of the weight, least norm.
+template <class A> struct muon_momentum {
+    UPDATE_FIELDS
+    DEVICE void run() const {
+        UPDATE_PART
+        A beta = A(at.scalars[0]), rest = A(at.scalars[1]);
+        bool nesterov = at.scalars[2] != 0;
+        for (int i = threadIdx.x; i < at.n; i += blockDim.x) {
+            A g = at.gradient(i), m = fma(beta, at.first[i], rest * g);
+            at.first[i] = m;
+            at.second[i] = nesterov ? fma(beta, m, rest * g) : m;
+        }
+    }
+};
+EXPORT_ARITH(muon_momentum)
+
+// p = kept p − lr direction.
+template <class A> struct muon_step {
+    UPDATE_FIELDS
+    DEVICE void run() const {
+        UPDATE_PART
+        A lr = A(at.scalars[3]), keep = A(at.scalars[4]);
+        for (int i = threadIdx.x; i < at.n; i += blockDim.x) at.p[i] = fma(keep, at.p[i], lr * at.second[i]);
+    }
+};
+EXPORT_ARITH(muon_step)
+
+// x over its norm, or over `least` if that is more; a block takes a member.
+template <class A> struct normalise {
+    A* x;
+    i64 x_stride;
+    i64 n;
+    const double* least;
+    i64 least_stride;
+    DEVICE void run() const {
+        A* x = this->x + blockIdx.y * x_stride;
+        double sum = 0;
+        for (i64 i = threadIdx.x; i < n; i += blockDim.x) sum += (double)x[i] * (double)x[i];
+        A norm = A(fmax(sqrt(block_sum(sum)), least[blockIdx.y * least_stride]));
+        for (i64 i = threadIdx.x; i < n; i += blockDim.x) x[i] /= norm;
+    }
+};
+EXPORT_ARITH_BLOCK(normalise)
+
 // Averages of weights: the first state is the average. Scalars: what is taken of the difference, 1 to copy.
 template <class A> struct ema {
     UPDATE_FIELDS

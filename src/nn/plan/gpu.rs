@@ -157,7 +157,16 @@ impl GpuRunner {
     }
 
     /// Copies inputs `[1, batch, …]` of the arithmetic type, on the host, to where the passes read them.
-    pub fn set_inputs(&self, inputs: &Tensor) -> Result<()> {
+    pub fn set_inputs(&self, ops: &[Op], inputs: &Tensor) -> Result<()> {
+        for op in ops {
+            if let OpKind::Layer {
+                layer, x, input, ..
+            } = &op.kind
+                && self.values[*x].is_none()
+            {
+                layer.gpu_check(inputs, input).map_err(|e| e.at(&op.path))?;
+            }
+        }
         let host = address(inputs)?;
         let bytes = inputs.elem_count() * inputs.dtype().size_in_bytes();
         // SAFETY: the tensor is contiguous, on the host, and has so many bytes

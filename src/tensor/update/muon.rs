@@ -9,7 +9,7 @@ use crate::tensor::scratch;
 use crate::tensor::simd::simd;
 
 /// Coefficients of the iteration (Jordan 2024): steep at 0, and near 1 within 0.3 from there on.
-const NEWTON_SCHULZ: [f64; 3] = [3.4445, -4.7750, 2.0315];
+pub const NEWTON_SCHULZ: [f64; 3] = [3.4445, -4.7750, 2.0315];
 
 /// Scalars of one member's Muon update of one matrix.
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,9 @@
 //! The class token on GPUs.
 
 use super::linear::column_sums;
+use super::linear_map::row_blocks;
 use crate::error::Result;
-use crate::gpu::{Grid, words};
+use crate::gpu::words;
 use crate::nn::layers::ClassToken;
 use crate::nn::{GpuForward, GpuParam, GpuPass, GpuPasses, GpuTangents, Span, gpu_param};
 
@@ -26,7 +27,7 @@ pub(super) fn copy_rows(
         at.batch,
         length
     ];
-    let grid = Grid::blocks(at.batch.min(1 << 16), at.members);
+    let grid = row_blocks(at.batch, length, at.members);
     at.gpu.launch("copy_rows", at.stored, grid, words)
 }
 
@@ -49,7 +50,7 @@ fn join(at: GpuPass<'_>, token: GpuParam, x: Option<Span>, y: Span) -> Result<()
         width,
         token.multiplier
     ];
-    let grid = Grid::blocks(at.batch.min(1 << 16), at.members);
+    let grid = row_blocks(at.batch, width, at.members);
     at.gpu.launch("put_token", at.stored, grid, words)
 }
 

@@ -1,36 +1,97 @@
 //! Rows of a table by token, and learned positions, on GPUs.
 
 use super::linear::column_sums;
+use super::linear_map::row_blocks;
+use candle_core::Tensor;
+
 use crate::error::Result;
 use crate::gpu::{Grid, words};
 use crate::nn::layers::{Embedding, PositionalEmbedding};
 use crate::nn::{GpuForward, GpuParam, GpuPass, GpuPasses, GpuTangents, Span, gpu_param};
+use crate::tensor::elem::{dispatch, read};
+use crate::tensor::embedding;
+
+/// Columns of the table that a block sums.
+const COLUMNS: usize = 64;
+/// Most tokens that a block sorts rows of.
+const GROUP: usize = 64;
 
 impl Embedding {
+    /// Tokens in the arithmetic type, or no address and tokens as the layer's input; and the distance of members.
+    fn tokens(&self, at: &GpuPass<'_>) -> (u64, u64, usize) {
+        match at.raw {
+            Some(raw) => (raw.at, at.x.at, raw.stride),
+            None => (0, at.x.at, at.x.stride),
+        }
+    }
+
     fn look_up(&self, at: GpuPass<'_>, table: GpuParam, y: Span) -> Result<()> {
         let rows = at.batch * at.inputs();
-        let (whole, x, t) = (at.raw.map_or(0, |raw| raw.at), at.x, table.value);
-        // what is shared is so in both types
-        let stride = at.raw.map_or(x.stride, |raw| raw.stride);
+        let (whole, x, stride) = self.tokens(&at);
+        let (t, multiplier) = (table.value, table.multiplier);
+        let words = words![
+            whole, x, stride, t.at, t.stride, y.at, y.stride, rows, self.vocab, self.width,
+            multiplier
+        ];
+        let grid = row_blocks(rows, self.width, at.members);
+        at.gpu.launch("embedding_forward", at.stored, grid, words)
+    }
+
+    fn gradient(&self, at: GpuPass<'_>, gy: Span, multiplier: f64, gw: Span) -> Result<()> {
+        let (rows, vocab) = (at.batch * at.inputs(), self.vocab);
+        let (whole, x, stride) = self.tokens(&at);
+        // tokens that members share are sorted once; places are 32 bits
+        let members = if stride == 0 { 1 } else { at.members };
+        let part = |i, numbers: usize| -> Result<Span> {
+            Ok(Span {
+                at: at
+                    .workspace
+                    .part(i, members * numbers * 4, at.gpu.device())?,
+                stride: if stride == 0 { 0 } else { numbers },
+            })
+        };
+        let (starts, order) = (part(0, vocab + 1)?, part(1, rows)?);
+        let group = (vocab / 512).clamp(1, GROUP);
         let words = words![
             whole,
-            x.at,
+            x,
             stride,
-            t.at,
-            t.stride,
-            y.at,
-            y.stride,
+            starts.at,
+            starts.stride,
+            order.at,
+            order.stride,
             rows,
-            self.vocab,
-            self.width,
-            table.multiplier
+            vocab,
+            group
         ];
-        let grid = Grid::blocks(rows.min(1 << 16), at.members);
-        at.gpu.launch("embedding_forward", at.stored, grid, words)
+        let grid = Grid::blocks(vocab.div_ceil(group), members);
+        at.gpu.launch("embedding_sort", at.stored, grid, words)?;
+        let words = words![
+            starts.at,
+            starts.stride,
+            order.at,
+            order.stride,
+            gy.at,
+            gy.stride,
+            gw.at,
+            gw.stride,
+            vocab,
+            self.width,
+            multiplier
+        ];
+        let mut grid = Grid::blocks(vocab.min(1 << 11), at.members);
+        grid.blocks[2] = self.width.div_ceil(COLUMNS);
+        at.gpu.launch("embedding_gradient", at.stored, grid, words)
     }
 }
 
 impl GpuPasses for Embedding {
+    fn gpu_check(&self, inputs: &Tensor, input: &[usize]) -> Result<()> {
+        dispatch!(inputs, T => read(inputs, |tokens: &[T]| {
+            embedding::check(tokens, input.iter().product(), self.vocab)
+        }))
+    }
+
     fn gpu_forward(&self, at: GpuPass<'_>, y: Span, _saved: Span) -> Result<()> {
         self.look_up(at, gpu_param(self, at.params, 0)?, y)
     }
@@ -44,18 +105,8 @@ impl GpuPasses for Embedding {
         gx: Option<Span>,
     ) -> Result<()> {
         if let Some(gw) = grads.first() {
-            let rows = at.batch * at.inputs();
-            let (whole, x) = (at.raw.map_or(0, |raw| raw.at), at.x);
-            let stride = at.raw.map_or(x.stride, |raw| raw.stride);
             let multiplier = gpu_param(self, at.params, 0)?.multiplier;
-            let words = words![
-                whole, x.at, stride, gy.at, gy.stride, gw.at, gw.stride, rows, self.vocab,
-                self.width, multiplier
-            ];
-            let mut grid = Grid::blocks(self.vocab, at.members);
-            grid.blocks[2] = self.width.div_ceil(grid.threads);
-            at.gpu
-                .launch("embedding_gradient", at.stored, grid, words)?;
+            self.gradient(at, gy, multiplier, *gw)?;
         }
         // whole numbers do not move
         match gx {
@@ -102,7 +153,9 @@ fn add_table(at: GpuPass<'_>, table: GpuParam, x: Option<Span>, y: Span) -> Resu
         size,
         table.multiplier
     ];
-    let grid = Grid::each(size, at.members);
+    let mut grid = Grid::each(size, at.members);
+    // blocks share the examples too where one is small
+    grid.blocks[2] = at.batch.clamp(1, 64);
     at.gpu.launch("add_rows", at.stored, grid, words)
 }
 

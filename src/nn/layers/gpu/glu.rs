@@ -1,8 +1,9 @@
 //! Gated linear units on GPUs.
 
 use super::activation::number;
+use super::linear_map::row_blocks;
 use crate::error::Result;
-use crate::gpu::{Grid, Word};
+use crate::gpu::Word;
 use crate::nn::layers::Glu;
 use crate::nn::{GpuForward, GpuPass, GpuPasses, GpuTangents, Span};
 
@@ -14,7 +15,7 @@ impl Glu {
         let spans = spans.iter().flat_map(|s| [s.at.into(), s.stride.into()]);
         let mut words: Vec<Word> = spans.collect();
         words.extend::<[Word; 3]>([rows.into(), width.into(), number(self.activation).into()]);
-        let grid = Grid::blocks(rows.min(1 << 16), at.members);
+        let grid = row_blocks(rows, width, at.members);
         at.gpu.launch(kernel, at.stored, grid, &words)
     }
 }

@@ -1,5 +1,13 @@
 //! Layers that are linear maps without parameters: all of their passes follow from the map and its transpose.
 
+use crate::gpu::{Grid, THREADS};
+
+/// Blocks for rows of this width, with no more threads than it needs.
+pub(super) fn row_blocks(rows: usize, width: usize, members: usize) -> Grid {
+    let threads = width.next_multiple_of(32).clamp(32, THREADS);
+    Grid::blocks(rows.min(1 << 16), members).with_threads(threads)
+}
+
 /// The passes of a layer from its functions `gpu_apply` and `gpu_transpose`.
 macro_rules! gpu_linear_map {
     ($layer:ty) => {

@@ -1,8 +1,8 @@
 //! Patches of images on GPUs.
 
-use super::linear_map::gpu_linear_map;
+use super::linear_map::{gpu_linear_map, row_blocks};
 use crate::error::Result;
-use crate::gpu::{Grid, words};
+use crate::gpu::words;
 use crate::nn::layers::Patches;
 use crate::nn::{GpuPass, Span};
 
@@ -23,7 +23,7 @@ impl Patches {
             w,
             back
         ];
-        let grid = Grid::blocks((at.batch * channels).min(1 << 16), at.members);
+        let grid = row_blocks(at.batch * channels, height * width, at.members);
         at.gpu.launch("patches", at.stored, grid, words)
     }
 

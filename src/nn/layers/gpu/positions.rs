@@ -1,9 +1,9 @@
 //! From rows of positions to one row, on GPUs.
 
 use super::class_token::copy_rows;
-use super::linear_map::gpu_linear_map;
+use super::linear_map::{gpu_linear_map, row_blocks};
 use crate::error::Result;
-use crate::gpu::{Grid, words};
+use crate::gpu::words;
 use crate::nn::layers::PositionPool;
 use crate::nn::{GpuPass, Span};
 
@@ -19,7 +19,7 @@ impl PositionPool {
             positions,
             width
         ];
-        let grid = Grid::blocks(at.batch.min(1 << 16), at.members);
+        let grid = row_blocks(at.batch, width, at.members);
         at.gpu.launch(kernel, at.stored, grid, words)
     }
 
