@@ -1,7 +1,7 @@
 //! GPUs: kernels, matrix products and memory of one device, whose work runs in the order in which it is
 //! given.
 //!
-//! Kernels are in `kernels/`, sources that a GPU runs and, in tests, the CPU: the [emulator](Gpu::emulated)
+//! Kernels are in `kernels/`, sources that a GPU runs and, in tests, the CPU: the emulator
 //! runs the same indices, barriers and sums thread by thread, so that everything but speed can be seen on a
 //! machine without a GPU.
 

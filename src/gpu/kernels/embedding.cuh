@@ -38,8 +38,8 @@ template <class S> struct embedding_forward {
 EXPORT(embedding_forward)
 
 // The rows [rows] of each token in their order, one token after the other: those of token t are at
-// order[starts[t]] up to order[starts[t + 1]]. A block takes `group` tokens, at most 256, and looks at 256 rows at a
-// time.
+// order[starts[t]] up to order[starts[t + 1]]. A block takes `group` tokens, at most its threads, and looks at as many
+// rows at a time as it has threads.
 template <class S> struct embedding_sort {
     typedef typename Arith<S>::T A;
     const A* whole;

@@ -120,6 +120,15 @@ uint64_t emulated_exchange(uint64_t mine, int lane) {
     return other;
 }
 
+unsigned __ballot_sync(unsigned, int is) {
+    unsigned first = block.current / 32 * 32, all = 0;
+    block.fibers[block.current].exchanged = is != 0;
+    wait(AT_WARP);
+    for (unsigned lane = 0; lane < 32; lane++) all |= (unsigned)block.fibers[first + lane].exchanged << lane;
+    wait(AT_WARP);
+    return all;
+}
+
 // Runs a kernel with its arguments, `count` words of eight bytes. 0 if it ran, 1 if there is none of that name,
 // 2 if it takes another number of words, 3 for a launch that no GPU takes.
 extern "C" int widthwise_emulate(const char* name, const unsigned* grid, unsigned threads, unsigned shared,

@@ -64,6 +64,7 @@ void* emulated_shared();
 void __syncthreads();
 void __syncwarp(unsigned mask = 0xffffffffu);
 uint64_t emulated_exchange(uint64_t mine, int lane);
+unsigned __ballot_sync(unsigned mask, int is);
 
 template <class T> T __shfl_sync(unsigned, T x, int lane) {
     uint64_t mine = 0;
@@ -78,12 +79,6 @@ template <class T> T __shfl_xor_sync(unsigned mask, T x, int lane) {
 template <class T> T __shfl_down_sync(unsigned mask, T x, int by) {
     int lane = (int)(threadIdx.x % 32) + by;
     return __shfl_sync(mask, x, lane < 32 ? lane : (int)(threadIdx.x % 32));
-}
-
-inline unsigned __ballot_sync(unsigned mask, int is) {
-    unsigned all = 0;
-    for (int lane = 0; lane < 32; lane++) all |= (unsigned)(__shfl_sync(mask, is, lane) != 0) << lane;
-    return all;
 }
 
 struct EmulatedKernel {

@@ -5,7 +5,7 @@ use super::linear_map::row_blocks;
 use candle_core::Tensor;
 
 use crate::error::Result;
-use crate::gpu::{Grid, words};
+use crate::gpu::{Grid, THREADS, words};
 use crate::nn::layers::{Embedding, PositionalEmbedding};
 use crate::nn::{GpuForward, GpuParam, GpuPass, GpuPasses, GpuTangents, Span, gpu_param};
 use crate::tensor::elem::{dispatch, read};
@@ -51,7 +51,7 @@ impl Embedding {
             })
         };
         let (starts, order) = (part(0, vocab + 1)?, part(1, rows)?);
-        let group = (vocab / 512).clamp(1, GROUP);
+        let group = (vocab / 128).clamp(1, GROUP);
         let words = words![
             whole,
             x,
@@ -64,7 +64,9 @@ impl Embedding {
             vocab,
             group
         ];
-        let grid = Grid::blocks(vocab.div_ceil(group), members);
+        // no more threads than rows, but one for each token
+        let threads = rows.next_multiple_of(32).clamp(GROUP, THREADS);
+        let grid = Grid::blocks(vocab.div_ceil(group), members).with_threads(threads);
         at.gpu.launch("embedding_sort", at.stored, grid, words)?;
         let words = words![
             starts.at,
