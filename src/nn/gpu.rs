@@ -141,7 +141,10 @@ impl GpuPass<'_> {
     /// # Errors
     /// If the device refuses it.
     pub fn fill_zero(&self, n: usize, y: Span) -> Result<()> {
-        self.gpu.zero(y.at, self.members * n * self.stored.size())
+        // buffers of gradients may be longer than what is in them
+        let grid = Grid::each(n, self.members);
+        let words = words![y.at, y.stride, n];
+        self.gpu.launch("fill_zero", self.stored, grid, words)
     }
 }
 

@@ -289,11 +289,12 @@ impl Trainer {
         let params = || model.params().iter().zip(&self.scales);
         if let Some(rule) = rule {
             let trained = params().filter(|(p, _)| p.info.kind.is_trained());
-            let trained = trained.map(|(p, scales)| (&p.info, scales));
+            let trained: Vec<_> = trained.map(|(p, scales)| (&p.info, scales)).collect();
             let at = (factor, self.step + 1, members);
-            training
-                .tables
-                .set_scalars(&all_scalars(rule, trained, at))?;
+            for group in &training.groups {
+                let own = group.params.iter().map(|&i| trained[i]);
+                group.tables.set_scalars(&all_scalars(rule, own, at))?;
+            }
         }
         if let (Some(ema), Some(averages)) = (&self.ema, &training.averages) {
             let rest = |trained: bool, member: usize| match trained && self.step > 0 {

@@ -22,6 +22,18 @@ template <class S> struct scale_add {
 };
 EXPORT(scale_add)
 
+// y = 0, `n` numbers of each member.
+template <class S> struct fill_zero {
+    S* y;
+    i64 y_stride;
+    i64 n;
+    DEVICE void run() const {
+        S* y = this->y + blockIdx.y * y_stride;
+        for (i64 i = first_index(); i < n; i += index_step()) y[i] = S(0.0f);
+    }
+};
+EXPORT(fill_zero)
+
 // y = skip + multiplier branch.
 template <class S> struct join_forward {
     typedef typename Arith<S>::T A;
