@@ -359,6 +359,7 @@ fn a_script_prints_the_same_on_every_device() {
         let x = s.batch(4).inputs;
         print(metrics::ntk(m, x)[1].to_array().map(|row| row.map(|x| round.call(x))));
         print(metrics::sharpness(m, s.batch(4)).map(|x| round.call(x)));
+        print(m.to_string().contains("f64"));
         print(m.activation("layers.1.relu", x).shape);
         print(round.call(m.param("readout.weight").to_array()[1][2][0]));
         let h = trainer(m, shampoo(#{ lr: 0.01 }), s, #{ batch: 5 });
@@ -366,7 +367,7 @@ fn a_script_prints_the_same_on_every_device() {
         print(h.record.last("train_loss").map(|x| round.call(x)));
     "#;
     let cpu = printed("cpu", script);
-    assert_eq!(cpu.lines().count(), 6, "{cpu}");
+    assert_eq!(cpu.lines().count(), 7, "{cpu}");
     assert_eq!(printed("emulated", script), cpu);
     if open(Name::Cuda(0)).is_ok() {
         assert_eq!(printed("cuda", script), cpu);

@@ -384,12 +384,16 @@ mod functions {
             .map_or(String::new(), |w| format!("(width {w})"));
         let members = model.members();
         format!(
-            "{}{width} under {}, {members} member{} of {} parameters, {}",
+            "{}{width} under {}, {members} member{} of {} parameters, {}{}",
             network.name,
             model.parametrization().name(),
             if members == 1 { "" } else { "s" },
             model.param_count(),
-            model.dtype().as_str()
+            model.stored().as_str(),
+            model
+                .place()
+                .gpu()
+                .map_or(String::new(), |gpu| format!(" on {}", gpu.name()))
         )
     }
 }
