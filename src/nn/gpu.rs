@@ -6,7 +6,7 @@ use super::layer::Layer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, Grid, Matrix, Stored, Workspace, words};
 
-/// Numbers of every member on a GPU, or of none but one that all share.
+/// Numbers on a GPU: each member's own, or those that all members share.
 #[derive(Debug, Clone, Copy)]
 pub struct Span {
     /// Address of the first member's first number.
