@@ -120,7 +120,7 @@ pub fn squared_bias(logits: &Tensor, reference: &Tensor) -> Result<SquaredBias> 
     })
 }
 
-fn same_points(logits: &Tensor, reference: &Tensor) -> Result<(Outputs, Outputs)> {
+pub(super) fn same_points(logits: &Tensor, reference: &Tensor) -> Result<(Outputs, Outputs)> {
     let a = Outputs::read("agreement", logits)?;
     let b = Outputs::read("agreement, reference", reference)?;
     for (what, found, wanted) in [

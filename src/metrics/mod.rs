@@ -7,12 +7,14 @@
 //! member is left, that is an error.
 
 pub mod agreement;
+pub mod bootstrap;
 pub mod curve;
 pub mod decomposition;
 pub mod ensemble;
 pub mod ensemble_size;
 mod gpu_goal;
 pub mod hessian;
+pub mod limit_distance;
 pub mod loss;
 pub mod ntk;
 mod objective;
@@ -22,10 +24,13 @@ mod reduced;
 pub mod stats;
 #[cfg(test)]
 mod testing;
+pub mod variance;
+pub mod width_fit;
 
 pub use agreement::{
     Agreement, SquaredBias, agreement, agreement_within, ensemble_agreement, squared_bias,
 };
+pub use bootstrap::{Bootstrap, Resampling, bootstrap};
 pub use curve::{deviation_onset, loss_deviation, smooth_log_time};
 pub use decomposition::{
     CrossEntropyDecomposition, MseDecomposition, cross_entropy_decomposition, mse_decomposition,
@@ -37,6 +42,7 @@ pub use ensemble::{
 pub use ensemble_size::{EnsembleSizes, cross_entropy_by_ensemble_size, mse_by_ensemble_size};
 pub(crate) use gpu_goal::GpuGoal;
 pub use hessian::{Hessian, top_eigenvalue};
+pub use limit_distance::{LimitDistance, limit_distance};
 pub use loss::{
     accuracy, cross_entropy, cross_entropy_per_point, margin, mse, mse_per_point, true_class_logit,
 };
@@ -44,3 +50,5 @@ pub use ntk::{NtkBlock, ntk, ntk_between, ntk_blocks};
 pub use objective::{Goal, Loss};
 pub use pair::{Measure, Pair};
 pub use stats::{LinearFit, Summary};
+pub use variance::{OutputVariance, output_variance};
+pub use width_fit::{WidthFit, width_fit, width_fit_of_members};

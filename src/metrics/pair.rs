@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 ///
 /// A number that is not defined is NaN: correlations of constant logits, distances relative to a
 /// zero reference, everything about a member that diverged, and, for one output, all that only
-/// classes have (centred measures, `top1_agreement`, `kl`).
+/// classes have (centred measures, `top1_agreement`, `total_variation`, `kl`).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Pair {
     /// Mean over points and outputs of (f − f_ref)².
@@ -27,6 +27,8 @@ pub struct Pair {
     pub centred_correlation: f64,
     /// Share of points with the same first largest logit, in 0..=1.
     pub top1_agreement: f64,
+    /// Mean over points of ½ Σ_c |p_c − p_ref,c|, in 0..=1.
+    pub total_variation: f64,
     /// Mean over points of KL(p_ref ‖ p), in nats.
     pub kl: f64,
 }
@@ -48,13 +50,15 @@ pub enum Measure {
     CentredCorrelation,
     /// [`Pair::top1_agreement`].
     Top1Agreement,
+    /// [`Pair::total_variation`].
+    TotalVariation,
     /// [`Pair::kl`].
     Kl,
 }
 
 impl Measure {
     /// Every measure.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::MeanSquaredDistance,
         Self::RelativeSquaredDistance,
         Self::CentredMeanSquaredDistance,
@@ -62,6 +66,7 @@ impl Measure {
         Self::Correlation,
         Self::CentredCorrelation,
         Self::Top1Agreement,
+        Self::TotalVariation,
         Self::Kl,
     ];
 
@@ -75,6 +80,7 @@ impl Measure {
             Self::Correlation => "correlation",
             Self::CentredCorrelation => "centred_correlation",
             Self::Top1Agreement => "top1_agreement",
+            Self::TotalVariation => "total_variation",
             Self::Kl => "kl",
         }
     }
@@ -111,6 +117,7 @@ impl Pair {
             Measure::Correlation => self.correlation,
             Measure::CentredCorrelation => self.centred_correlation,
             Measure::Top1Agreement => self.top1_agreement,
+            Measure::TotalVariation => self.total_variation,
             Measure::Kl => self.kl,
         }
     }
@@ -125,6 +132,7 @@ impl Pair {
             correlation: f64::NAN,
             centred_correlation: f64::NAN,
             top1_agreement: f64::NAN,
+            total_variation: f64::NAN,
             kl: f64::NAN,
         }
     }
@@ -180,6 +188,7 @@ impl Function {
             pair.centred_relative_squared_distance = relative(&self.centred, &reference.centred);
             pair.centred_correlation = correlate(&self.centred, &reference.centred);
             pair.top1_agreement = self.same_predictions(reference);
+            pair.total_variation = self.total_variation(reference);
             pair.kl = self.kl_from(reference);
         }
         pair
@@ -190,6 +199,13 @@ impl Function {
         let pairs = rows.zip(other.logits.chunks(self.outputs));
         let same = pairs.filter(|(a, b)| argmax(a) == argmax(b)).count();
         same as f64 / (self.logits.len() / self.outputs) as f64
+    }
+
+    /// Mean over points of half the summed differences of probabilities.
+    fn total_variation(&self, other: &Self) -> f64 {
+        let terms = self.log_p.iter().zip(&other.log_p);
+        let sum: f64 = terms.map(|(a, b)| (a.exp() - b.exp()).abs()).sum();
+        sum / 2.0 / (self.logits.len() / self.outputs) as f64
     }
 
     /// Mean over points of KL(p_ref ‖ p).
@@ -221,7 +237,12 @@ mod tests {
     #[test]
     fn a_misspelt_measure_gets_the_nearest_name() {
         let error = Measure::parse("corelation").unwrap_err();
-        assert!(error.message.contains("top1_agreement, kl"), "{error}");
+        assert!(
+            error
+                .message
+                .contains("top1_agreement, total_variation, kl"),
+            "{error}"
+        );
         assert_eq!(error.help.unwrap(), "did you mean `correlation`?");
         assert_eq!(Measure::parse("zzz").unwrap_err().help, None);
     }

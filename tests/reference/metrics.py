@@ -7,7 +7,7 @@ import argparse
 
 import numpy as np
 import scipy
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 from common import array, labels, repeatable, save, versions
 
@@ -93,6 +93,7 @@ def agreement(f, reference):
         "correlation": stats.pearsonr(f.ravel(), reference.ravel()).statistic,
         "centred_correlation": stats.pearsonr(centre(f).ravel(), centre(reference).ravel()).statistic,
         "top1_agreement": (f.argmax(-1) == reference.argmax(-1)).mean(),
+        "total_variation": 0.5 * np.abs(np.exp(log_p) - np.exp(log_r)).sum(-1).mean(),
         "kl": (np.exp(log_r) * (log_r - log_p)).sum(-1).mean(),  # KL(p_reference || p_f)
     }
 
@@ -159,8 +160,27 @@ def main():
         "linear_fit": as_dict(fit),
         "log_log_fit": as_dict(log_fit),
     }
+    document["width_fit"] = width_fit()
     document = plain(document)
     save(args.out, document, tensors)
+
+
+def width_fit():
+    """Fits y = limit + amplitude * n^-exponent by scipy's curve_fit, with and without errors of the values."""
+    n = np.array([32.0, 64, 128, 256, 512, 1024])
+    noise = np.array([0.8, -1.1, 0.4, 0.9, -0.6, 0.2])
+    errors = 0.02 * (32 / n) ** 0.5
+    y = 0.4 + 9 * n**-0.8 + errors * noise
+    law = lambda n, limit, amplitude, exponent: limit + amplitude * n**-exponent
+    inverse = lambda n, limit, amplitude: limit + amplitude / n
+    found = {"widths": n.tolist(), "values": y.tolist(), "errors": errors.tolist()}
+    for name, model, start in [("free", law, (0.4, 9, 0.8)), ("inverse", inverse, (0.4, 9))]:
+        for suffix, sigma in [("", None), ("_with_errors", errors)]:
+            best, covariance = optimize.curve_fit(
+                model, n, y, p0=start, sigma=sigma, absolute_sigma=sigma is not None, ftol=1e-15, xtol=1e-15, gtol=1e-15
+            )
+            found[name + suffix] = {"values": best.tolist(), "errors": np.sqrt(np.diag(covariance)).tolist()}
+    return found
 
 
 def plain(value):

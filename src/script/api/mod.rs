@@ -133,6 +133,7 @@ pub mod data;
 pub mod errors;
 pub mod explain;
 pub mod files;
+pub mod fits;
 pub mod general;
 pub mod images;
 pub mod math;
@@ -243,6 +244,7 @@ pub fn register(registry: &mut Registry) {
     data::register(registry);
     metrics::register(registry);
     plot::register(registry);
+    fits::register(registry);
     stats::register(registry);
 }
 

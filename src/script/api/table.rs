@@ -149,6 +149,16 @@ mod functions {
         table.json().to_string()
     }
 
+    /// The table as Markdown.
+    ///
+    /// ```rhai
+    /// table(["width"], [[64]]).markdown().contains("| 64 |")      // → true
+    /// ```
+    #[rhai_fn(pure)]
+    pub fn markdown(table: &mut Table) -> String {
+        table.markdown()
+    }
+
     /// Writes the table below the output folder; the name's ending says how: `.csv`, `.json`, `.txt`
     /// for the aligned text, or `.md` for Markdown.
     ///

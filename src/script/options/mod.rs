@@ -49,6 +49,9 @@ pub const POSITIVE: (Bound<f64>, Bound<f64>) = (Bound::Excluded(0.0), Bound::Unb
 /// Range of numbers from zero up, for `where NON_NEGATIVE`.
 pub const NON_NEGATIVE: (Bound<f64>, Bound<f64>) = (Bound::Included(0.0), Bound::Unbounded);
 
+/// Range of numbers between 0 and 1, for `where IN_BETWEEN`.
+pub const IN_BETWEEN: (Bound<f64>, Bound<f64>) = (Bound::Excluded(0.0), Bound::Excluded(1.0));
+
 /// Declares a settings struct; see [the module](crate::script::options).
 #[macro_export]
 macro_rules! options {

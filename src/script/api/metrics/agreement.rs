@@ -6,10 +6,21 @@ use rhai::plugin::*;
 use super::super::{Registry, values};
 use crate::error::{ErrorKind, Result};
 use crate::metrics::{self, Agreement, Measure};
+use crate::options;
 use crate::script::{OrRaise, RhaiResultOf};
 
 pub(super) fn register(registry: &mut Registry) {
+    registry.options(LimitOptions::spec());
     registry.module("metrics", rhai::exported_module!(functions));
+}
+
+options! {
+    /// Settings of the distance to the limit.
+    pub struct LimitOptions for "metrics::limit_distance" {
+        /// Whether each point's logits are first centred over classes; absent means where there are
+        /// several outputs.
+        centred: Option<bool> = None;
+    }
 }
 
 /// One map per measure: the matrix over pairs, and its summary.
@@ -66,8 +77,8 @@ mod functions {
     /// Shapes `[members, points, outputs]`; the numbers of members may differ. Gives a map with an
     /// entry for each measure: `mean_squared_distance`, `relative_squared_distance` (to the squared
     /// size of the reference), `correlation`, the same three of logits centred over classes
-    /// (`centred_…`), `top1_agreement` (share of points with the same largest logit) and `kl`
-    /// (KL(p_ref ‖ p) in nats). Each is a map: `matrix`, `[member][reference member]`; `mean`,
+    /// (`centred_…`), `top1_agreement` (share of points with the same largest logit),
+    /// `total_variation` (½ Σ |p − p_ref|, in 0 to 1) and `kl` (KL(p_ref ‖ p) in nats). Each is a map: `matrix`, `[member][reference member]`; `mean`,
     /// `std`, `min`, `max` over pairs; `count` and `excluded`, pairs used and left out (diverged or
     /// undefined). Further `members`, `reference_members`, and `within` (false).
     ///
@@ -150,5 +161,46 @@ mod functions {
         metrics::squared_bias(&a, &b)
             .and_then(|found| values::map(&found))
             .or_raise(&ctx)
+    }
+
+    /// How far networks of one width are from the limit that an ensemble of the widest ones, the
+    /// reference, stands for: the split of the distance of a single network into bias and variance.
+    ///
+    /// Shapes `[members, points, outputs]`, two members or more in each. Gives a map, in units of
+    /// ‖f̄_ref‖² (`size`): `distance`, mean over members of ‖f − f̄_ref‖²; `bias`, of endlessly many
+    /// members (it can be negative); `variance` over members. The noise of finite numbers of members is
+    /// taken off, so that `distance` is `bias` + `variance`. Each has a standard error (`…_error`), by
+    /// the jackknife over the members of both sets, `()` where a set has two. Further `count` and
+    /// `excluded`, each `[of the outputs, of the reference]`.
+    ///
+    /// ```rhai
+    /// let wide = tensor([[[2.0]], [[2.0]]]);
+    /// let d = metrics::limit_distance(tensor([[[3.0]], [[5.0]]]), wide);
+    /// [d.distance, d.bias, d.variance]        // → [1.25, 0.75, 0.5]
+    /// ```
+    #[rhai_fn(name = "limit_distance", return_raw)]
+    pub fn limit_distance_with(
+        ctx: NativeCallContext,
+        outputs: Dynamic,
+        reference: Dynamic,
+        settings: Map,
+    ) -> RhaiResultOf<Map> {
+        let o = LimitOptions::read("metrics::limit_distance", &settings).or_raise(&ctx)?;
+        let a = values::tensor("limit_distance", "outputs", &outputs).or_raise(&ctx)?;
+        let b = values::tensor("limit_distance", "reference", &reference).or_raise(&ctx)?;
+        let several = a.dims().last().is_some_and(|&outputs| outputs > 1);
+        metrics::limit_distance(&a, &b, o.centred.unwrap_or(several))
+            .and_then(|found| values::map(&found))
+            .or_raise(&ctx)
+    }
+
+    // every setting has a default
+    #[rhai_fn(name = "limit_distance", return_raw)]
+    pub fn limit_distance(
+        ctx: NativeCallContext,
+        outputs: Dynamic,
+        reference: Dynamic,
+    ) -> RhaiResultOf<Map> {
+        limit_distance_with(ctx, outputs, reference, Map::new())
     }
 }

@@ -6,12 +6,15 @@ use rhai::plugin::*;
 use super::super::tensor::TensorValue;
 use super::super::{Registry, values};
 use super::arguments;
-use crate::metrics::{self, Average};
+use crate::metrics::{self, Average, Resampling};
 use crate::options;
+use crate::script::options::IN_BETWEEN;
 use crate::script::{OrRaise, RhaiResultOf};
 
 pub(super) fn register(registry: &mut Registry) {
     registry.options(EnsembleOptions::spec());
+    registry.options(SizeOptions::spec());
+    registry.options(VarianceOptions::spec());
     registry.module("metrics", rhai::exported_module!(functions));
 }
 
@@ -24,11 +27,46 @@ options! {
     /// Settings of ensembles of classifiers.
     pub struct EnsembleOptions for
         "metrics::ensemble_cross_entropy",
-        "metrics::ensemble_accuracy",
-        "metrics::cross_entropy_by_ensemble_size"
+        "metrics::ensemble_accuracy"
     {
         /// What is averaged over members to make one prediction.
         average: Average = Average::Logits;
+    }
+}
+
+options! {
+    /// Settings of losses by ensemble size.
+    pub struct SizeOptions for
+        "metrics::cross_entropy_by_ensemble_size",
+        "metrics::mse_by_ensemble_size"
+    {
+        /// What is averaged over members to make one prediction; squared errors are those of mean
+        /// outputs whatever it is.
+        average: Average = Average::Logits;
+        /// Bootstrap samples drawn of the members.
+        samples: usize = 100, where (2..);
+        /// Share of the samples in the intervals.
+        level: f64 = 0.95, where IN_BETWEEN;
+        /// Seed of the samples.
+        seed: u64 = 0;
+    }
+}
+
+impl SizeOptions {
+    fn resampling(&self) -> Resampling {
+        Resampling {
+            samples: self.samples,
+            level: self.level,
+            seed: self.seed,
+        }
+    }
+}
+
+options! {
+    /// Settings of the variance of outputs.
+    pub struct VarianceOptions for "metrics::output_variance" {
+        /// Whether each point's logits are first centred over classes: what the softmax sees of them.
+        centred: bool = false;
     }
 }
 
@@ -147,8 +185,10 @@ mod functions {
 
     /// Cross-entropy of ensembles of 1, 2, … members, in nats, and the line L(∞) + s/E through them.
     ///
-    /// Gives a map: `losses`, the mean loss of ensembles of 1, 2, … members; `infinite`, L(∞);
-    /// `slope`, s; `count` and `excluded`, members used and left out. Needs two members.
+    /// Gives a map: `losses`, the mean loss of ensembles of 1, 2, … members; `low` and `high`, the
+    /// ends of their bootstrap intervals over members (at `level`, from `samples`); `infinite`, L(∞),
+    /// and `infinite_error`; `slope`, s, and `slope_error`; `count` and `excluded`, members used and
+    /// left out. Needs two members.
     ///
     /// ```rhai
     /// let logits = [[[2.0, 0.0]], [[-2.0, 0.0]]];
@@ -161,9 +201,9 @@ mod functions {
         labels: Dynamic,
         settings: Map,
     ) -> RhaiResultOf<Map> {
-        let o = EnsembleOptions::from_map(&ctx, &settings)?;
+        let o = SizeOptions::from_map(&ctx, &settings)?;
         let (logits, labels) = arguments(&ctx, &logits, &labels)?;
-        metrics::cross_entropy_by_ensemble_size(&logits, &labels, o.average)
+        metrics::cross_entropy_by_ensemble_size(&logits, &labels, o.average, o.resampling())
             .and_then(|v| values::map(&v))
             .or_raise(&ctx)
     }
@@ -179,21 +219,62 @@ mod functions {
     }
 
     /// Mean squared error of ensembles of 1, 2, … members, and the line L(∞) + s/E through them, as
-    /// a map with `losses`, `infinite`, `slope`, `count` and `excluded`.
+    /// a map as that of `cross_entropy_by_ensemble_size`.
     ///
     /// ```rhai
     /// metrics::mse_by_ensemble_size([[[1.0]], [[3.0]]], [2.0]).losses     // → [1.0, 0.0]
     /// ```
-    #[rhai_fn(return_raw)]
+    #[rhai_fn(name = "mse_by_ensemble_size", return_raw)]
+    pub fn mse_by_ensemble_size_with(
+        ctx: NativeCallContext,
+        outputs: Dynamic,
+        labels: Dynamic,
+        settings: Map,
+    ) -> RhaiResultOf<Map> {
+        let o = SizeOptions::read("metrics::mse_by_ensemble_size", &settings).or_raise(&ctx)?;
+        let (outputs, labels) = arguments(&ctx, &outputs, &labels)?;
+        metrics::mse_by_ensemble_size(&outputs, &labels, o.resampling())
+            .and_then(|v| values::map(&v))
+            .or_raise(&ctx)
+    }
+
+    // every setting has a default
+    #[rhai_fn(name = "mse_by_ensemble_size", return_raw)]
     pub fn mse_by_ensemble_size(
         ctx: NativeCallContext,
         outputs: Dynamic,
         labels: Dynamic,
     ) -> RhaiResultOf<Map> {
-        let (outputs, labels) = arguments(&ctx, &outputs, &labels)?;
-        metrics::mse_by_ensemble_size(&outputs, &labels)
+        mse_by_ensemble_size_with(ctx, outputs, labels, Map::new())
+    }
+
+    /// Variance of outputs over members: over initialisations, where members differ in their seeds.
+    ///
+    /// `outputs` `[members, points, outputs]`. Gives a map: `value`, the variance (with E − 1), the
+    /// mean over points and outputs; `error`, its standard error over members by the jackknife, `()`
+    /// for two; `count` and `excluded`. Needs two members.
+    ///
+    /// ```rhai
+    /// metrics::output_variance([[[1.0, 0.0]], [[3.0, 0.0]]]).value                            // → 1.0
+    /// metrics::output_variance([[[1.0, 0.0]], [[3.0, 2.0]]], #{ centred: true }).value        // → 0.0
+    /// ```
+    #[rhai_fn(name = "output_variance", return_raw)]
+    pub fn output_variance_with(
+        ctx: NativeCallContext,
+        outputs: Dynamic,
+        settings: Map,
+    ) -> RhaiResultOf<Map> {
+        let o = VarianceOptions::read("metrics::output_variance", &settings).or_raise(&ctx)?;
+        let outputs = values::tensor("output_variance", "outputs", &outputs).or_raise(&ctx)?;
+        metrics::output_variance(&outputs, o.centred)
             .and_then(|v| values::map(&v))
             .or_raise(&ctx)
+    }
+
+    // every setting has a default
+    #[rhai_fn(name = "output_variance", return_raw)]
+    pub fn output_variance(ctx: NativeCallContext, outputs: Dynamic) -> RhaiResultOf<Map> {
+        output_variance_with(ctx, outputs, Map::new())
     }
 
     /// Mean squared error split over members: `single = ensemble_infinite + variance`, exactly on

@@ -8,8 +8,9 @@ use super::super::{Registry, values};
 use super::{TensorValue, TypeName, integers};
 use crate::error::{Error, Result};
 use crate::memory;
+use crate::script::api::files::save;
 use crate::script::{OrRaise, RhaiResultOf, raise};
-use crate::tensor::array::{index, operations, random, show};
+use crate::tensor::array::{index, npy, operations, random, show};
 
 pub(super) fn register(registry: &mut Registry) {
     registry.global(rhai::exported_module!(functions));
@@ -140,6 +141,25 @@ mod functions {
     #[rhai_fn(name = "randn", return_raw)]
     pub fn randn(ctx: NativeCallContext, shape: Array) -> RhaiResultOf<TensorValue> {
         randn_seeded(ctx, shape, 0)
+    }
+
+    /// Writes the tensor below the output folder as a file that `numpy.load` reads; the name ends in
+    /// `.npy`.
+    ///
+    /// ```rhai
+    /// tensor([[1.0, 2.0], [3.0, 4.0]]).save("outputs.npy");
+    /// ```
+    #[rhai_fn(name = "save", pure, return_raw, volatile)]
+    pub fn save_tensor(
+        ctx: NativeCallContext,
+        tensor: &mut TensorValue,
+        name: &str,
+    ) -> RhaiResultOf<()> {
+        if !name.ends_with(".npy") {
+            let error = Error::setting(format!("a tensor cannot be saved as `{name}`"));
+            return Err(raise(&ctx, error.with_help("the name must end in .npy")));
+        }
+        save(&ctx, name, &npy::bytes(&tensor.0).or_raise(&ctx)?)
     }
 
     /// Tensors of one shape along a new first axis.

@@ -101,6 +101,16 @@ pub mod probes {
         when.show()
     }
 
+    /// The probe's name, under which the record has what it gave.
+    ///
+    /// ```rhai
+    /// probe("norm", every(5), |model, step| 0.0).name      // → "norm"
+    /// ```
+    #[rhai_fn(get = "name", pure)]
+    pub fn probe_name(probe: &mut ProbeValue) -> String {
+        probe.name.clone()
+    }
+
     /// A probe in one line.
     ///
     /// ```rhai
