@@ -22,7 +22,8 @@ pub struct EigenvalueSettings {
     pub count: usize,
     /// Most products of a matrix with a vector.
     pub products: usize,
-    /// A value has converged when its residual is at most this share of it.
+    /// A value has converged when its residual is at most this share of it; of values smaller than the root
+    /// of one rounding times the norm, this share of that.
     pub tolerance: f64,
     /// Seed of the first vector, which all members share.
     pub seed: u64,

@@ -32,7 +32,7 @@ pub(super) struct Search {
     pub count: usize,
     /// Most products.
     pub products: usize,
-    /// Largest residual relative to the value.
+    /// Largest residual relative to the value, or to the norm times the root of the rounding if that is more.
     pub tolerance: f64,
     /// Seed of vectors by which an exhausted Krylov space is gone on with.
     pub seed: u64,
@@ -255,7 +255,8 @@ impl<T: Elem + Number> Krylov<T> {
         let mut values = [self.kept.as_slice(), &present].concat();
         values.sort_by(|a, b| b.0.total_cmp(&a.0));
         values.truncate(search.count);
-        let least = self.size() * rounding::<T>().powf(2.0 / 3.0);
+        // a value of the size of rounding has no digits to converge
+        let least = self.size() * rounding::<T>().sqrt();
         let close = |&(value, residual): &(f64, f64)| {
             residual <= search.tolerance * f64::max(value.abs(), least)
         };

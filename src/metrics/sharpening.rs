@@ -36,22 +36,22 @@ pub struct Sharpening {
     pub greatest: f64,
     /// First step at which the sharpness is at least the share of the threshold.
     pub reached_step: Option<u64>,
-    /// Mean from that step on.
+    /// Mean over the plateau.
     pub plateau: Option<f64>,
-    /// Standard deviation from that step on; `None` for one value.
+    /// Standard deviation over the plateau; `None` for one value.
     pub plateau_std: Option<f64>,
-    /// Mean from that step on over the threshold.
+    /// Mean over the plateau, over the threshold.
     pub plateau_share: Option<f64>,
-    /// Whether the mean from that step on is as close to the threshold as it has to be.
+    /// Whether that mean is as close to the threshold as it has to be.
     pub at_edge: bool,
     /// First step at which the value is not finite; values from there on are left out.
     pub diverged_step: Option<u64>,
 }
 
 /// How a sharpness moves towards its threshold (Cohen et al. 2021, arXiv 2103.00065): both in the same units.
-/// The *plateau* is all that follows the first value of at least `share` of the threshold; the run is at
-/// the edge if the plateau has at least two values and their mean is no further than `within` thresholds
-/// from it.
+/// The *plateau* is what follows the first value of at least `share` of the threshold; where these are four
+/// values or more, the later half of them, since sharpness first overshoots. The run is at the edge if the
+/// plateau has at least two values and their mean is no further than `within` thresholds from it.
 ///
 /// # Errors
 /// Lengths that differ, steps that do not ascend, fewer than two values, a first one that is not finite, a
@@ -93,7 +93,10 @@ pub fn progressive_sharpening(
     }
     let values = &sharpness[..finite];
     let reached = values.iter().position(|v| *v >= settings.share * threshold);
-    let plateau = reached.map(|i| &values[i..]);
+    let plateau = reached.map(|i| match &values[i..] {
+        few if few.len() < 4 => few,
+        many => &many[many.len() / 2..],
+    });
     let mean = plateau.map(stats::mean).transpose()?;
     let near = |mean: f64| (mean / threshold - 1.0).abs() <= settings.within;
     Ok(Sharpening {
@@ -126,6 +129,11 @@ mod tests {
         assert_eq!((found.reached_step, found.plateau), (Some(20), Some(2.0)));
         assert!((found.plateau_std.unwrap() - 0.1).abs() < 1e-12);
         assert!(found.at_edge && found.diverged_step.is_none());
+        // an overshoot is not in the plateau
+        let values = [1.0, 2.5, 3.5, 2.0, 2.2];
+        let over = progressive_sharpening(&[0, 10, 20, 30, 40], &values, 2.0, USUAL).unwrap();
+        assert_eq!((over.reached_step, over.plateau), (Some(10), Some(2.1)));
+        assert!(over.at_edge);
         // twice as large a threshold is not reached
         let found = progressive_sharpening(&[0, 10, 20, 30, 40], &values, 4.0, USUAL).unwrap();
         assert_eq!(

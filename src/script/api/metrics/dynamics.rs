@@ -124,8 +124,9 @@ mod functions {
     /// and `sharpness` of one run, and the `threshold` in the same units, such as
     /// `metrics::stability_threshold(optimizer)` for sharpness in units of learning rates.
     ///
-    /// The edge is reached at the first value of at least `share` of the threshold; all from there on is the
-    /// plateau, and the run is at the edge if the plateau has at least two values and their mean is no further
+    /// The edge is reached at the first value of at least `share` of the threshold. The plateau is what follows,
+    /// where these are four values or more the later half of them, since sharpness first overshoots; the run
+    /// is at the edge if the plateau has at least two values and their mean is no further
     /// than `within` thresholds from the threshold. Gives a map with `initial`, `last` and `greatest`;
     /// `reached_step`; `plateau`, `plateau_std` and `plateau_share` (mean, standard deviation, and mean over
     /// threshold); `at_edge`; `diverged_step`, the first value that is not finite, from which on all are left
