@@ -359,6 +359,16 @@ fn a_script_prints_the_same_on_every_device() {
         let x = s.batch(4).inputs;
         print(metrics::ntk(m, x)[1].to_array().map(|row| row.map(|x| round.call(x))));
         print(metrics::sharpness(m, s.batch(4)).map(|x| round.call(x)));
+        let rounded = |rows| rows.map(|row| row.map(|x| round.call(x)));
+        for matrix in ["hessian", "gauss_newton"] {
+            let found = metrics::hessian_eigenvalues(m, s.batch(4), #{
+                matrix: matrix, count: 2, tolerance: 1e-9, optimizer: sgd(#{ lr: [0.1, 0.2] }),
+            });
+            print(rounded.call(found.values) + found.converged);
+        }
+        print(rounded.call(t.sharpness(s.batch(4), #{ tolerance: 1e-9 }).values));
+        let noise = metrics::gradient_noise_scale(m, s, #{ small: 3, parts: 2, batches: 2 });
+        print(rounded.call([noise.trace, noise.squared_gradient]));
         print(m.to_string().contains("f64"));
         print(m.activation("layers.1.relu", x).shape);
         print(round.call(m.param("readout.weight").to_array()[1][2][0]));
@@ -367,7 +377,7 @@ fn a_script_prints_the_same_on_every_device() {
         print(h.record.last("train_loss").map(|x| round.call(x)));
     "#;
     let cpu = printed("cpu", script);
-    assert_eq!(cpu.lines().count(), 7, "{cpu}");
+    assert_eq!(cpu.lines().count(), 11, "{cpu}");
     assert_eq!(printed("emulated", script), cpu);
     if open(Name::Cuda(0)).is_ok() {
         assert_eq!(printed("cuda", script), cpu);
@@ -393,10 +403,12 @@ fn architectures_print_the_same_on_every_device() {
             print(t.record.last("train_loss").map(|x| round.call(x)));
             let x = one[1].batch(3);
             print(metrics::sharpness(m, x, #{ products: 2 }).map(|x| round.call(x)));
+            let newton = metrics::hessian_trace(m, x, #{ samples: 2, matrix: "gauss_newton" });
+            print(newton.trace.map(|x| round.call(x / 10.0)));
         }
     "#;
     let cpu = printed("cpu", script);
-    assert_eq!(cpu.lines().count(), 8, "{cpu}");
+    assert_eq!(cpu.lines().count(), 12, "{cpu}");
     assert_eq!(printed("emulated", script), cpu);
     if open(Name::Cuda(0)).is_ok() {
         assert_eq!(printed("cuda", script), cpu);

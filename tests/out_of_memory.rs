@@ -79,6 +79,15 @@ fn what_does_not_fit_is_an_error_in_the_scripts_line() {
              metrics::sharpness(m, b);",
             &["a Hessian needs", "a batch of "],
         ),
+        // vectors of eigenvalues
+        (
+            "let m = init(mlp(#{ width: 512, depth: 3, inputs: 32, outputs: 1 }), sp()); let b = data::teacher().batch(8);\n\
+             metrics::hessian_eigenvalues(m, b, #{ products: 2000 });",
+            &[
+                "eigenvalues by Lanczos' iteration needs",
+                "of 2000 products would fit",
+            ],
+        ),
         // kernels
         (
             "let m = init(mlp(#{ width: 64, inputs: 32 }), sp()); let x = randn([20000, 32]);\n\

@@ -91,7 +91,13 @@ pub fn deviation_onset(
     Ok(start.map(|i| steps[i]))
 }
 
-fn same_length(what: &str, a: &str, a_length: usize, b: &str, b_length: usize) -> Result<()> {
+pub(super) fn same_length(
+    what: &str,
+    a: &str,
+    a_length: usize,
+    b: &str,
+    b_length: usize,
+) -> Result<()> {
     if a_length == b_length {
         return Ok(());
     }

@@ -1,6 +1,7 @@
-//! Hessian–vector products, and the largest eigenvalue of the Hessian.
+//! Hessian–vector and Gauss–Newton–vector products, and the largest eigenvalue by power iteration.
 
 use candle_core::{DType, Tensor};
+use serde::Serialize;
 
 use super::gpu_goal::GpuGoal;
 use super::objective::{Goal, Loss};
@@ -16,11 +17,27 @@ use crate::tensor::elementwise::{dot, scale};
 use crate::tensor::rng::Key;
 
 /// What a vector in the space of the parameters is called in messages.
-const DIRECTION: &str = "direction";
+pub(super) const DIRECTION: &str = "direction";
+
+/// Which matrix of second derivatives is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CurvatureMatrix {
+    /// The Hessian of the loss.
+    Hessian,
+    /// The generalised Gauss–Newton matrix `Jᵀ H_L J`: `J` is the Jacobian of the outputs with respect to
+    /// the parameters, `H_L` the Hessian of the loss with respect to the outputs (Schraudolph 2002). It
+    /// has no negative eigenvalues.
+    GaussNewton,
+}
 
 /// The Hessian of each member's loss on one batch, as a linear map of the parameters as they are
 /// stored. The products are exact up to rounding: the tangent of the gradient, forward over reverse
 /// (Pearlmutter 1994). Activations and their gradients are computed once, for all products.
+///
+/// The Gauss–Newton matrix is what is left of it where the gradient of the outputs is zero: the Hessian is
+/// `Jᵀ H_L J + Σ_o ∂L/∂z_o ∇²z_o`, and the second term is linear in the gradients that the backward pass
+/// leaves.
 ///
 /// The loss is that of evaluation: batch normalisation uses its running estimates, which count as
 /// constants, and dropout does nothing.
@@ -41,16 +58,30 @@ impl Hessian {
     /// fit into memory.
     pub fn new(model: &Model, batch: &Batch, loss: Loss) -> Result<(Self, Vec<Tensor>)> {
         let inputs = model.shaped(&batch.inputs)?;
-        Self::at(model, &inputs, values(model), &batch.labels, loss)
+        let hessian = CurvatureMatrix::Hessian;
+        Self::at(model, &inputs, values(model), &batch.labels, loss, hessian)
     }
 
-    /// The same for inputs and values that the model's network may have in another shape.
-    fn at(
+    /// The Gauss–Newton matrix of `loss` on `batch`, with the same products.
+    ///
+    /// # Errors
+    /// As for [`Hessian::new`].
+    pub fn gauss_newton(model: &Model, batch: &Batch, loss: Loss) -> Result<Self> {
+        let inputs = model.shaped(&batch.inputs)?;
+        let matrix = CurvatureMatrix::GaussNewton;
+        let made = Self::at(model, &inputs, values(model), &batch.labels, loss, matrix);
+        made.map(|(hessian, _)| hessian)
+    }
+
+    /// A matrix for inputs and values that the model's network may have in another shape; with tensors
+    /// like the parameters, of which those of the Hessian are the gradient.
+    pub(super) fn at(
         model: &Model,
         inputs: &Tensor,
         values: Vec<Tensor>,
         labels: &Labels,
         loss: Loss,
+        matrix: CurvatureMatrix,
     ) -> Result<(Self, Vec<Tensor>)> {
         let points = inputs.dims()[0];
         if points == 0 {
@@ -83,6 +114,8 @@ impl Hessian {
         hessian.plan.forward(&params, inputs)?;
         let plan = &hessian.plan;
         match (&hessian.on_gpu, plan.on_gpu()) {
+            // the gradient of a new plan's outputs is zero
+            _ if matrix == CurvatureMatrix::GaussNewton => {}
             (Some(goal), Some(on_gpu)) => {
                 goal.set(&hessian.goal)?;
                 let device = on_gpu.gpu().device();
@@ -128,7 +161,7 @@ impl Hessian {
     }
 }
 
-fn values(model: &Model) -> Vec<Tensor> {
+pub(super) fn values(model: &Model) -> Vec<Tensor> {
     model.params().iter().map(|p| p.value.clone()).collect()
 }
 
@@ -165,7 +198,7 @@ fn normalise(members: usize, direction: &[Tensor]) -> Result<()> {
 }
 
 /// A random direction, the same for every member.
-fn random_direction(model: &Model, seed: u64) -> Result<Vec<Tensor>> {
+pub(super) fn random_direction(model: &Model, seed: u64) -> Result<Vec<Tensor>> {
     let direction = model.like_params(DIRECTION)?;
     let params = model.params().iter().zip(&direction);
     for (param, tensor) in params.filter(|(p, _)| p.info.kind.is_trained()) {
@@ -226,7 +259,8 @@ fn top_eigenvalue_in(
             direction[0] = reduced.weight(&direction[0])?;
         }
     }
-    let (hessian, mut image) = Hessian::at(model, &inputs, values, &batch.labels, loss)?;
+    let matrix = CurvatureMatrix::Hessian;
+    let (hessian, mut image) = Hessian::at(model, &inputs, values, &batch.labels, loss, matrix)?;
     let mut found = Vec::new();
     for _ in 0..products {
         normalise(members, &direction)?;

@@ -8,19 +8,27 @@
 
 pub mod agreement;
 pub mod bootstrap;
+mod catapult;
 pub mod curve;
 pub mod decomposition;
+mod eigenvalues;
 pub mod ensemble;
 pub mod ensemble_size;
 mod gpu_goal;
+mod gradient;
 pub mod hessian;
 pub mod limit_distance;
+mod hutchinson;
+mod lanczos;
 pub mod loss;
+mod noise_scale;
 pub mod ntk;
 mod objective;
 mod outputs;
 pub mod pair;
+mod rates;
 mod reduced;
+mod sharpening;
 pub mod stats;
 #[cfg(test)]
 mod testing;
@@ -31,24 +39,31 @@ pub use agreement::{
     Agreement, SquaredBias, agreement, agreement_within, ensemble_agreement, squared_bias,
 };
 pub use bootstrap::{Bootstrap, Resampling, bootstrap};
+pub use catapult::{Catapult, CatapultSettings, SharpnessSeries, catapult};
 pub use curve::{deviation_onset, loss_deviation, smooth_log_time};
 pub use decomposition::{
     CrossEntropyDecomposition, MseDecomposition, cross_entropy_decomposition, mse_decomposition,
 };
+pub use eigenvalues::{EigenvalueSettings, hessian_eigenvalues};
 pub use ensemble::{
     Average, EnsembleValue, ensemble_accuracy, ensemble_cross_entropy, ensemble_logits,
     ensemble_mse,
 };
 pub use ensemble_size::{EnsembleSizes, cross_entropy_by_ensemble_size, mse_by_ensemble_size};
 pub(crate) use gpu_goal::GpuGoal;
-pub use hessian::{Hessian, top_eigenvalue};
 pub use limit_distance::{LimitDistance, limit_distance};
+pub use hessian::{CurvatureMatrix, Hessian, top_eigenvalue};
+pub use hutchinson::{Trace, TraceSettings, hessian_trace};
+pub use lanczos::Eigenvalues;
 pub use loss::{
     accuracy, cross_entropy, cross_entropy_per_point, margin, mse, mse_per_point, true_class_logit,
 };
+pub use noise_scale::{NoiseScale, NoiseSettings, gradient_noise_scale};
 pub use ntk::{NtkBlock, ntk, ntk_between, ntk_blocks};
 pub use objective::{Goal, Loss};
 pub use pair::{Measure, Pair};
+pub use rates::Rates;
+pub use sharpening::{Sharpening, SharpeningSettings, progressive_sharpening};
 pub use stats::{LinearFit, Summary};
 pub use variance::{OutputVariance, output_variance};
 pub use width_fit::{WidthFit, width_fit, width_fit_of_members};

@@ -12,6 +12,7 @@ mod schedule;
 mod sgd;
 mod shampoo;
 mod soap;
+mod stability;
 mod state;
 
 use std::fmt::Debug;
@@ -31,6 +32,7 @@ pub use schedule::{DecayShape, Schedule};
 pub use sgd::Sgd;
 pub use shampoo::Shampoo;
 pub use soap::Soap;
+pub use stability::{LinearStability, ParamRates, RatesOf};
 pub use state::State;
 
 use crate::error::{Error, Result};
@@ -225,6 +227,23 @@ pub trait Optimizer: Debug + Send + Sync + Rule<f32> + Rule<f64> {
 
     /// The same as a kernel of GPUs; an optimizer without one is updated on the host.
     fn on_gpu(&self) -> Option<&dyn GpuRule> {
+        None
+    }
+
+    /// What stability of its steps depends on, for optimizers whose steps near a minimum are linear in the
+    /// gradient.
+    ///
+    /// On a quadratic loss with curvature `λ` and effective learning rate `η`, steps shrink where `ηλ` is
+    /// below a threshold: 2 for gradient descent; `2 (1 + β)` with momentum, `v = β v + g`;
+    /// `(2 + 2β) / (1 + 2β)` with Nesterov's (Cohen et al. 2021, arXiv 2103.00065, appendix B);
+    /// `(2 + 2β₁) / (1 − β₁)` for Adam and AdamW, whose preconditioner counts as constant (Cohen et al.
+    /// 2022, arXiv 2207.14484). Weight decay, clipping and noise of batches are left out.
+    fn stability(&self) -> Option<&dyn LinearStability> {
+        None
+    }
+
+    /// The momentum, which thresholds of stability depend on, if there is one.
+    fn momentum(&self) -> Option<&PerMember> {
         None
     }
 

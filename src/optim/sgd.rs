@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{GpuRule, Optimizer, PerMember, Rule, State, Update};
+use super::{GpuRule, LinearStability, Optimizer, PerMember, Rule, State, Update};
 use crate::error::Result;
 use crate::nn::ParamInfo;
 use crate::parametrization::{OptimizerFamily, Scales};
@@ -58,6 +58,14 @@ impl Optimizer for Sgd {
 
     fn on_gpu(&self) -> Option<&dyn GpuRule> {
         Some(self)
+    }
+
+    fn stability(&self) -> Option<&dyn LinearStability> {
+        Some(self)
+    }
+
+    fn momentum(&self) -> Option<&PerMember> {
+        Some(&self.momentum)
     }
 
     fn settings(&self) -> Value {

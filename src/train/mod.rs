@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod clip;
+mod curvature;
 mod ema;
 mod gpu;
 mod progress;
@@ -15,6 +16,7 @@ mod when;
 pub use crate::metrics::Loss;
 pub use checkpoint::CheckpointSettings;
 pub use clip::Clip;
+pub use curvature::Sharpness;
 pub use ema::Ema;
 pub use progress::{Progress, Reporter};
 pub use record::{Divergence, Record, Series};

@@ -104,6 +104,13 @@ pub fn numbers(what: &str, name: &str, value: &Dynamic) -> Result<Vec<f64>> {
     read.map(|n| n.0)
 }
 
+/// The number given to the function `what` as its argument `name`.
+///
+/// Errors: a value of another kind.
+pub fn number(what: &str, name: &str, value: &Dynamic) -> Result<f64> {
+    f64::from_script(value).map_err(|e| e.at(format_args!("{what}: {name}")))
+}
+
 /// Steps or positions: numbers that are whole and not negative.
 ///
 /// Errors: a value of another kind.

@@ -41,7 +41,8 @@ mod functions {
     /// Sharpness of each member: the Hessian eigenvalue of largest magnitude of its loss on a batch,
     /// an array with one number per member. Power iteration with exact Hessian–vector products
     /// (forward over reverse, Pearlmutter 1994) over the parameters as they are stored, so that it is
-    /// comparable between parametrizations only together with their learning rates. The loss is that of
+    /// comparable between parametrizations only together with their learning rates:
+    /// `metrics::hessian_eigenvalues` has these in it, and says whether it has converged. The loss is that of
     /// evaluation: batch normalisation uses its running estimates, and dropout does nothing.
     ///
     /// ```rhai

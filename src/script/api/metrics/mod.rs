@@ -1,8 +1,10 @@
 //! `metrics::…`: what is measured on the outputs of trained networks.
 
 mod agreement;
+mod curvature;
 mod curves;
 mod derivatives;
+mod dynamics;
 mod ensembles;
 mod losses;
 
@@ -21,7 +23,9 @@ pub fn register(registry: &mut Registry) {
     ensembles::register(registry);
     agreement::register(registry);
     curves::register(registry);
+    curvature::register(registry);
     derivatives::register(registry);
+    dynamics::register(registry);
 }
 
 /// Logits and labels as a metric takes them.

@@ -1,5 +1,6 @@
 //! Trainers and their records.
 
+mod curvature;
 mod functions;
 mod probes;
 mod records;
@@ -48,6 +49,8 @@ pub fn register(registry: &mut Registry) {
     registry.name_type::<When>("When");
     registry.options(TrainerOptions::spec());
     registry.global(rhai::exported_module!(functions::functions));
+    registry.options(curvature::SharpnessOptions::spec());
+    registry.global(rhai::exported_module!(curvature::functions));
     registry.global(rhai::exported_module!(probes::probes));
     registry.global(rhai::exported_module!(records::records));
 }
