@@ -19,6 +19,7 @@ mod objective;
 mod outputs;
 pub mod pair;
 mod reduced;
+pub mod representations;
 pub mod stats;
 #[cfg(test)]
 mod testing;

@@ -5,6 +5,7 @@ mod curves;
 mod derivatives;
 mod ensembles;
 mod losses;
+mod representations;
 
 use candle_core::{Device, Tensor};
 use rhai::{Dynamic, NativeCallContext};
@@ -22,6 +23,7 @@ pub fn register(registry: &mut Registry) {
     agreement::register(registry);
     curves::register(registry);
     derivatives::register(registry);
+    representations::register(registry);
 }
 
 /// Logits and labels as a metric takes them.
