@@ -17,9 +17,9 @@ pub mod ensemble_size;
 mod gpu_goal;
 mod gradient;
 pub mod hessian;
-pub mod limit_distance;
 mod hutchinson;
 mod lanczos;
+pub mod limit_distance;
 pub mod loss;
 mod noise_scale;
 pub mod ntk;
@@ -28,6 +28,7 @@ mod outputs;
 pub mod pair;
 mod rates;
 mod reduced;
+pub mod representations;
 mod sharpening;
 pub mod stats;
 #[cfg(test)]
@@ -51,10 +52,10 @@ pub use ensemble::{
 };
 pub use ensemble_size::{EnsembleSizes, cross_entropy_by_ensemble_size, mse_by_ensemble_size};
 pub(crate) use gpu_goal::GpuGoal;
-pub use limit_distance::{LimitDistance, limit_distance};
 pub use hessian::{CurvatureMatrix, Hessian, top_eigenvalue};
 pub use hutchinson::{Trace, TraceSettings, hessian_trace};
 pub use lanczos::Eigenvalues;
+pub use limit_distance::{LimitDistance, limit_distance};
 pub use loss::{
     accuracy, cross_entropy, cross_entropy_per_point, margin, mse, mse_per_point, true_class_logit,
 };

@@ -486,6 +486,20 @@ impl Model {
         self.plan_for(&self.input, batch, gradients)
     }
 
+    /// A plan for forward passes with layers and the nonlinearities that they pass through at once apart.
+    ///
+    /// # Errors
+    /// If its buffers cannot be made.
+    pub(super) fn plan_apart(&self, batch: usize) -> Result<Plan> {
+        Plan::new(
+            &Node::apart(&self.nodes),
+            &self.input,
+            (self.members(), batch),
+            (self.settings.dtype, &self.settings.place),
+            Gradients::None,
+        )
+    }
+
     /// The same for inputs of another shape.
     pub(crate) fn plan_for(
         &self,

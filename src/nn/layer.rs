@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 use super::buffer::Buffer;
 use super::gpu::GpuPasses;
 use super::kernel::{Jacobian, Kernels, ParamAxis, Signals, gram_by_examples};
+use super::layers::{Activation, Attention};
 use super::param::{ParamKind, ParamSpec};
 use super::parts::Parts;
 use crate::error::Result;
@@ -77,6 +78,17 @@ pub trait Layer: Debug + Send + Sync + Passes<f32> + Passes<f64> + GpuPasses {
         let weights = weights.iter().filter(|p| p.kind == ParamKind::Weight);
         let numbers = |p: &ParamSpec| p.shape.iter().map(|&n| n as u64).product::<u64>();
         positions * weights.map(numbers).sum::<u64>()
+    }
+
+    /// The layer without the nonlinearity that follows in the same pass, and that, where there is one:
+    /// for those who look at what comes between.
+    fn apart(&self) -> Option<(Arc<dyn Layer>, Activation)> {
+        None
+    }
+
+    /// Attention, where the layer is that: for those who look at its probabilities.
+    fn attention(&self) -> Option<&Attention> {
+        None
     }
 
     /// Whether an example's output depends on the other examples of the batch, in training or outside.

@@ -31,7 +31,7 @@ pub use kernel::{Jacobian, Kernels, ParamAxis, Signals};
 pub use layer::{Forward, Layer, LayerElem, Param, Pass, Passes, Tangents, Tied, Weights};
 pub use mlp::{Mlp, mlp};
 pub use network::{Description, Network, Sizes, reads_by_product};
-pub use node::Node;
+pub use node::{Node, PREACTIVATION};
 pub use param::{ParamInfo, ParamKind, ParamSpec, Role};
 pub use parts::{Parts, UpdatePart};
 pub use plan::{Curvature, GpuPlan, Gradients, MemberWork, Mode, Plan};

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::layer::Layer;
 
+/// Last part of the path of what a layer passes to a nonlinearity that follows in the same pass.
+pub const PREACTIVATION: &str = "preactivation";
+
 /// One part of a network. The name is its part of the parameters' paths.
 #[derive(Debug, Clone)]
 pub enum Node {
@@ -74,6 +77,39 @@ impl Node {
                 multiplier,
             },
         })
+    }
+
+    /// The same parts with layers and the nonlinearities that they pass through at once as two layers:
+    /// what comes between them is called [`PREACTIVATION`] behind the path of both.
+    pub fn apart(nodes: &[Self]) -> Vec<Self> {
+        let part = |node: &Self| match node {
+            Self::Layer { name, layer } => match layer.apart() {
+                None => vec![node.clone()],
+                Some((alone, activation)) => vec![
+                    Self::Layer {
+                        name: format!("{name}.{PREACTIVATION}"),
+                        layer: alone,
+                    },
+                    Self::layer(name, activation),
+                ],
+            },
+            Self::Parallel { name, branches } => vec![Self::Parallel {
+                name: name.clone(),
+                branches: branches.iter().map(|b| Self::apart(b)).collect(),
+            }],
+            Self::Residual {
+                name,
+                body,
+                shortcut,
+                multiplier,
+            } => vec![Self::Residual {
+                name: name.clone(),
+                body: Self::apart(body),
+                shortcut: Self::apart(shortcut),
+                multiplier: *multiplier,
+            }],
+        };
+        nodes.iter().flat_map(part).collect()
     }
 
     /// The same part with the branches of its residual blocks multiplied by `factor` once more.

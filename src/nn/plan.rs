@@ -17,6 +17,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::gpu::Span;
 use super::layer::{Layer, LayerElem, Param};
+use super::layers::Attention;
 use super::node::Node;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Place};
@@ -214,8 +215,12 @@ impl Plan {
         let Some(op) = self.ops.iter().find(|op| op.path == path) else {
             return Ok(None);
         };
-        let value = &self.values[op.y];
-        if !self.is_input[op.y] {
+        self.value(op.y)
+    }
+
+    fn value(&self, slot: usize) -> Result<Option<Tensor>> {
+        let value = &self.values[slot];
+        if !self.is_input[slot] {
             return Ok(Some(value.clone()));
         }
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -223,6 +228,25 @@ impl Plan {
             .as_ref()
             .map(|x| x.reshape(value.shape()))
             .transpose()?)
+    }
+
+    /// Attention layers in order, with their paths.
+    pub fn attention_layers(&self) -> impl Iterator<Item = (&str, &Attention)> {
+        self.ops.iter().filter_map(|op| match &op.kind {
+            OpKind::Layer { layer, .. } => Some((op.path.as_str(), layer.attention()?)),
+            OpKind::Join { .. } => None,
+        })
+    }
+
+    /// What the operation at `path` read in the last forward pass, of a sum the first part.
+    ///
+    /// # Errors
+    /// If the input cannot be had in the activation's shape.
+    pub fn source(&self, path: &str) -> Result<Option<Tensor>> {
+        match self.ops.iter().find(|op| op.path == path) {
+            Some(op) => self.value(op.source()),
+            None => Ok(None),
+        }
     }
 
     /// The inputs as the first operation reads them, on the host: in place if type and layout are right.

@@ -1,4 +1,4 @@
-//! Eigenvectors of symmetric matrices and orthogonal bases, in f64, on the calling thread.
+//! Eigenvectors of symmetric matrices, singular values and orthogonal bases, in f64, on the calling thread.
 
 use faer::{Mat, MatRef, Side};
 
@@ -37,6 +37,33 @@ pub fn symmetric_eigen(a: &[f64], n: usize) -> Result<Eigen> {
 pub fn orthogonal_basis(a: &[f64], n: usize) -> Result<Vec<f64>> {
     let q: Mat<f64> = square(a, n, "an orthogonal basis")?.qr().compute_thin_Q();
     Ok(by_rows(q.as_ref(), n))
+}
+
+/// The singular values of `a [rows, columns]` in descending order.
+///
+/// # Errors
+/// If there are not `rows · columns` numbers, one is not finite, or the iteration does not converge.
+pub fn singular_values(a: &[f64], rows: usize, columns: usize) -> Result<Vec<f64>> {
+    if a.len() != rows * columns {
+        return Err(Error::shape(format!(
+            "singular values: {} numbers are no matrix of {rows} rows and {columns} columns",
+            a.len()
+        )));
+    }
+    if a.iter().any(|x| !x.is_finite()) {
+        return Err(Error::other("singular values: a number is not finite"));
+    }
+    if a.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = MatRef::from_row_major_slice(a, rows, columns).singular_values();
+    let mut values = found.map_err(|e| {
+        Error::other(format!(
+            "singular values of a matrix of {rows} rows and {columns} columns: {e:?}"
+        ))
+    })?;
+    values.sort_by(|a, b| b.total_cmp(a));
+    Ok(values)
 }
 
 fn square<'a>(a: &'a [f64], n: usize, what: &str) -> Result<MatRef<'a, f64>> {
@@ -112,6 +139,28 @@ mod tests {
             let below = (0..n * n).filter(|i| i / n > i % n).map(|i| r[i].abs());
             assert!(below.fold(0.0, f64::max) < 1e-13);
         }
+    }
+
+    #[test]
+    fn singular_values_are_roots_of_eigenvalues() {
+        for (rows, columns) in [(1, 1), (3, 7), (20, 4), (30, 30)] {
+            let a = numbers(rows * columns);
+            let found = singular_values(&a, rows, columns).unwrap();
+            assert_eq!(found.len(), rows.min(columns));
+            let entry = |i: usize| {
+                let (i, j) = (i / rows, i % rows);
+                (0..columns)
+                    .map(|k| a[i * columns + k] * a[j * columns + k])
+                    .sum()
+            };
+            let gram: Vec<f64> = (0..rows * rows).map(entry).collect();
+            let values = symmetric_eigen(&gram, rows).unwrap().values;
+            let squares: Vec<f64> = found.iter().map(|s| s * s).collect();
+            let largest: Vec<f64> = values.iter().rev().take(found.len()).copied().collect();
+            assert!(distance(&squares, &largest) < 1e-10);
+        }
+        assert!(singular_values(&[1.0; 3], 2, 2).is_err());
+        assert!(singular_values(&[f64::NAN], 1, 1).is_err());
     }
 
     #[test]

@@ -88,13 +88,22 @@ impl Layer for Attention {
         let width: usize = input.iter().product();
         batch * width / (3 * self.head_size).max(1)
     }
+
+    fn attention(&self) -> Option<&Attention> {
+        Some(self)
+    }
 }
 
 impl Attention {
     fn sizes<T>(&self, at: &Pass<'_, T>) -> Sizes {
-        let [positions, width] = [0, 1].map(|i| at.input.get(i).copied().unwrap_or(0));
+        self.sizes_for(at.batch, at.input)
+    }
+
+    /// Sizes for a batch of inputs `[positions, 3 · heads · head_size]`.
+    pub fn sizes_for(&self, batch: usize, input: &[usize]) -> Sizes {
+        let [positions, width] = [0, 1].map(|i| input.get(i).copied().unwrap_or(0));
         Sizes {
-            batch: at.batch,
+            batch,
             positions,
             heads: width / (3 * self.head_size).max(1),
             head_size: self.head_size,

@@ -1,7 +1,10 @@
 //! Batch normalisation over images and vectors.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
+use super::Activation;
 use crate::error::{Error, Result};
 use crate::nn::{Forward, Layer, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents};
 use crate::tensor::batch_norm::{self, Moments, Running};
@@ -102,6 +105,15 @@ impl Layer for BatchNorm {
 
     fn settings(&self) -> Value {
         json!({ "eps": self.eps, "momentum": self.momentum, "relu": self.relu })
+    }
+
+    fn apart(&self) -> Option<(Arc<dyn Layer>, Activation)> {
+        let alone = Self {
+            relu: false,
+            ..*self
+        };
+        self.relu
+            .then(|| (Arc::new(alone) as Arc<dyn Layer>, Activation::Relu))
     }
 
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {

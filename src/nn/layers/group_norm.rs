@@ -1,7 +1,10 @@
 //! Group normalisation over images.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
+use super::Activation;
 use crate::error::{Error, Result};
 use crate::nn::{
     Forward, Layer, ParamAxis, ParamKind, ParamSpec, Parts, Pass, Passes, Tangents, Weights,
@@ -64,6 +67,15 @@ impl Layer for GroupNorm {
 
     fn settings(&self) -> Value {
         json!({ "groups": self.groups, "eps": self.eps, "relu": self.relu })
+    }
+
+    fn apart(&self) -> Option<(Arc<dyn Layer>, Activation)> {
+        let alone = Self {
+            relu: false,
+            ..*self
+        };
+        self.relu
+            .then(|| (Arc::new(alone) as Arc<dyn Layer>, Activation::Relu))
     }
 
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {

@@ -303,12 +303,18 @@ mod functions {
 
     /// The activation that the network has at a layer for inputs `[points, …]` or a batch: `[members, points,
     /// …]`. In an `mlp`, `layers.0` gives the first preactivations and `layers.0.relu` the first
-    /// features.
+    /// features; in a transformer or `vit`, `blocks.0.mlp.up` and `blocks.0.mlp.gelu_tanh`, and
+    /// `blocks.0.mlp` the residual stream behind the branch; in a `resnet`, `stages.0.0` is the sum of
+    /// the branches and `stages.0.0.relu` what comes behind it. Where a normalisation and a relu are one
+    /// layer, as in convolutional networks, its path gives the features, and with `.preactivation` behind it
+    /// what the relu is given. A path that there is not is an error with the nearest ones.
     ///
     /// ```rhai
     /// let s = data::synthetic_images();
     /// let m = init(mlp(#{ width: 16 }), mup());
     /// m.activation("layers.1.relu", s.batch(5).inputs).shape      // → [1, 5, 16]
+    /// let c = init(cnn(#{ width: 4, norm: "layer" }), mup());
+    /// c.activation("layers.0.norm.preactivation", s.batch(5)).min() < 0.0     // → true
     /// ```
     #[rhai_fn(return_raw, pure)]
     pub fn activation(

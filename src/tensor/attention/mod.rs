@@ -7,6 +7,7 @@
 
 mod backward;
 mod forward;
+mod probabilities;
 mod strip;
 mod tangent;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use rayon::prelude::*;
 use super::elem::Elem;
 use super::matmul::Shared;
 use super::scratch;
+pub use probabilities::probabilities;
 pub use tangent::{backward_tangent, tangent};
 
 /// Sizes and settings of an attention.

@@ -249,3 +249,27 @@ fn no_positions_no_work() {
     let s = sizes(2, 0, 2, 5, true);
     assert_eq!(run_forward::<f32>(s, &[]), (vec![], vec![]));
 }
+
+#[test]
+fn probabilities_weigh_the_values() {
+    for causal in [false, true] {
+        let s = sizes(2, 5, 3, 4, causal);
+        let x = numbers(7, 3 * s.numbers());
+        let [q, k, v] = Heads::fused(&s, &x);
+        let mut maps = vec![f64::NAN; s.batch * s.heads * s.positions * s.positions];
+        probabilities(s, q, k, &mut maps);
+        let (y, _) = run_forward(s, &x);
+        let to = Heads::<f64>::part(&s, &[], 0, 1);
+        for (pair, map) in maps.chunks(s.positions * s.positions).enumerate() {
+            for (i, row) in map.chunks(s.positions).enumerate() {
+                assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-14);
+                for c in 0..s.head_size {
+                    let value = |j: usize| x[v.start(&s, pair) + j * v.position + c];
+                    let sum: f64 = row.iter().enumerate().map(|(j, p)| p * value(j)).sum();
+                    let found = y[to.start(&s, pair) + i * to.position + c];
+                    assert!((sum - found).abs() < 1e-13, "{causal} {pair} {i} {c}");
+                }
+            }
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod derivatives;
 mod dynamics;
 mod ensembles;
 mod losses;
+mod representations;
 
 use candle_core::{Device, Tensor};
 use rhai::{Dynamic, NativeCallContext};
@@ -26,6 +27,7 @@ pub fn register(registry: &mut Registry) {
     curvature::register(registry);
     derivatives::register(registry);
     dynamics::register(registry);
+    representations::register(registry);
 }
 
 /// Logits and labels as a metric takes them.
