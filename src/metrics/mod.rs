@@ -13,13 +13,18 @@ pub mod ensemble;
 pub mod ensemble_size;
 mod gpu_goal;
 pub mod hessian;
+pub mod infinite;
+mod kernel_matrix;
+pub mod kernel_regression;
 pub mod loss;
 pub mod ntk;
 mod objective;
 mod outputs;
 pub mod pair;
 mod reduced;
+pub mod spectrum;
 pub mod stats;
+pub mod tangent_kernel;
 #[cfg(test)]
 mod testing;
 
@@ -37,10 +42,21 @@ pub use ensemble::{
 pub use ensemble_size::{EnsembleSizes, cross_entropy_by_ensemble_size, mse_by_ensemble_size};
 pub(crate) use gpu_goal::GpuGoal;
 pub use hessian::{Hessian, top_eigenvalue};
+pub use infinite::{InfiniteActivation, InfiniteKernels, InfiniteSettings, infinite_kernels};
+pub use kernel_regression::{
+    Flow, FlowSettings, KernelSettings, Regression, kernel_gradient_flow, kernel_regression,
+};
 pub use loss::{
     accuracy, cross_entropy, cross_entropy_per_point, margin, mse, mse_per_point, true_class_logit,
 };
 pub use ntk::{NtkBlock, ntk, ntk_between, ntk_blocks};
 pub use objective::{Goal, Loss};
 pub use pair::{Measure, Pair};
+pub use spectrum::{
+    MeanKernel, SpectrumSettings, TaskPower, TaskSettings, eigenspace_overlap, kernel_spectrum,
+    mean_kernel, spectrum_exponent, task_power,
+};
 pub use stats::{LinearFit, Summary};
+pub use tangent_kernel::{
+    NtkMemory, NtkOutputs, NtkSettings, tangent_kernel, tangent_kernel_memory,
+};

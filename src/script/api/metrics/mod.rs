@@ -4,7 +4,9 @@ mod agreement;
 mod curves;
 mod derivatives;
 mod ensembles;
+mod kernels;
 mod losses;
+mod tangent_kernels;
 
 use candle_core::{Device, Tensor};
 use rhai::{Dynamic, NativeCallContext};
@@ -22,6 +24,8 @@ pub fn register(registry: &mut Registry) {
     agreement::register(registry);
     curves::register(registry);
     derivatives::register(registry);
+    tangent_kernels::register(registry);
+    kernels::register(registry);
 }
 
 /// Logits and labels as a metric takes them.
