@@ -18,6 +18,9 @@ mod gpu_goal;
 mod gradient;
 pub mod hessian;
 mod hutchinson;
+pub mod infinite;
+mod kernel_matrix;
+pub mod kernel_regression;
 mod lanczos;
 pub mod limit_distance;
 pub mod loss;
@@ -30,7 +33,9 @@ mod rates;
 mod reduced;
 pub mod representations;
 mod sharpening;
+pub mod spectrum;
 pub mod stats;
+pub mod tangent_kernel;
 #[cfg(test)]
 mod testing;
 pub mod variance;
@@ -54,6 +59,10 @@ pub use ensemble_size::{EnsembleSizes, cross_entropy_by_ensemble_size, mse_by_en
 pub(crate) use gpu_goal::GpuGoal;
 pub use hessian::{CurvatureMatrix, Hessian, top_eigenvalue};
 pub use hutchinson::{Trace, TraceSettings, hessian_trace};
+pub use infinite::{InfiniteActivation, InfiniteKernels, InfiniteSettings, infinite_kernels};
+pub use kernel_regression::{
+    Flow, FlowSettings, KernelSettings, Regression, kernel_gradient_flow, kernel_regression,
+};
 pub use lanczos::Eigenvalues;
 pub use limit_distance::{LimitDistance, limit_distance};
 pub use loss::{
@@ -65,6 +74,13 @@ pub use objective::{Goal, Loss};
 pub use pair::{Measure, Pair};
 pub use rates::Rates;
 pub use sharpening::{Sharpening, SharpeningSettings, progressive_sharpening};
+pub use spectrum::{
+    MeanKernel, SpectrumSettings, TaskPower, TaskSettings, eigenspace_overlap, kernel_spectrum,
+    mean_kernel, spectrum_exponent, task_power,
+};
 pub use stats::{LinearFit, Summary};
+pub use tangent_kernel::{
+    NtkMemory, NtkOutputs, NtkSettings, tangent_kernel, tangent_kernel_memory,
+};
 pub use variance::{OutputVariance, output_variance};
 pub use width_fit::{WidthFit, width_fit, width_fit_of_members};

@@ -73,7 +73,7 @@ fn prepared(model: &Model, inputs: &Tensor, count: usize) -> Result<(Plan, Vec<T
     if points == 0 {
         return Err(empty());
     }
-    let needs = |points| model.kernel_needs(points, count);
+    let needs = |points| model.kernel_needs(points, count, None);
     memory::check_on(model.place(), "a kernel", &needs(points)?, |available| {
         let bytes = |points| Some(memory::total(&needs(points).ok()?));
         let fits = memory::largest(points, available, bytes);

@@ -467,15 +467,21 @@ impl Model {
         self.params.iter().map(|p| p.zeros(what)).collect()
     }
 
-    /// What `count` neural tangent kernels of so many points need beside the parameters, see
-    /// [`Plan::ntk_needs`].
+    /// What `count` neural tangent kernels of so many points need beside the parameters; an example
+    /// has so many combinations of outputs, see [`Plan::ntk_needs`].
     ///
     /// # Errors
     /// If a layer cannot take its input.
-    pub fn kernel_needs(&self, points: usize, count: usize) -> Result<Vec<Need>> {
+    pub fn kernel_needs(
+        &self,
+        points: usize,
+        count: usize,
+        combinations: Option<usize>,
+    ) -> Result<Vec<Need>> {
         let place = (self.settings.dtype, &self.settings.place);
         let sizes = (self.members(), points);
-        Plan::ntk_needs(&self.nodes, &self.input, sizes, place, count)
+        let kernels = (count, combinations);
+        Plan::ntk_needs(&self.nodes, &self.input, sizes, place, kernels)
     }
 
     /// A plan for batches of the given size; `gradients` says which passes are available.

@@ -52,29 +52,56 @@ impl<'a, T> Signals<'a, T> {
     }
 }
 
-/// Where a layer adds the kernels of its parameters: all to one, or each to one of its own.
+/// Combinations of the network's outputs whose gradients a kernel is made of.
+#[derive(Debug, Clone, Copy)]
+pub enum Combinations<'a> {
+    /// Every output by itself: kernels are traced over outputs.
+    Each,
+    /// Directions `[directions, outputs]` in the space of the outputs, the same for every example:
+    /// kernels are the sum over directions of those of the outputs' components along them.
+    Directions(&'a [f64]),
+    /// One direction for every example, `[batch, outputs]`.
+    OfExamples(&'a [f64]),
+}
+
+impl Combinations<'_> {
+    /// How many there are for an example of a network with so many outputs.
+    pub fn count(&self, outputs: usize) -> usize {
+        match self {
+            Self::Each => outputs,
+            Self::Directions(all) => all.len() / outputs.max(1),
+            Self::OfExamples(_) => 1,
+        }
+    }
+}
+
+/// Where a layer adds the kernels of its parameters.
 #[derive(Debug)]
 pub struct Kernels<'a, T> {
     buffers: &'a [Buffer<T>],
+    slots: &'a [usize],
     member: usize,
 }
 
 impl<'a, T: Elem> Kernels<'a, T> {
-    /// A member's part of `buffers [members, batch, batch]`: one, or as many as the layer has
-    /// parameters.
+    /// A member's part of `buffers [members, batch, batch]`; `slots` says for each of the layer's
+    /// parameters to which of them its kernel is added.
     ///
     /// # Safety
     /// There is such a member, and nobody else uses its numbers while the kernels are used.
-    pub unsafe fn new(buffers: &'a [Buffer<T>], member: usize) -> Self {
-        Self { buffers, member }
+    pub unsafe fn new(buffers: &'a [Buffer<T>], slots: &'a [usize], member: usize) -> Self {
+        Self {
+            buffers,
+            slots,
+            member,
+        }
     }
 
     /// Where the kernel of parameter `i` is added, `[batch, batch]`, of which the lower triangle
     /// counts.
     pub fn of(&mut self, i: usize) -> &mut [T] {
-        let i = i.min(self.buffers.len().saturating_sub(1));
         // SAFETY: as `new` was promised, and `self` is borrowed
-        unsafe { self.buffers[i].of_mut(self.member) }
+        unsafe { self.buffers[self.slots[i]].of_mut(self.member) }
     }
 }
 

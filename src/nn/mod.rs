@@ -27,7 +27,7 @@ pub use buffer::Buffer;
 pub use cnn::{Cnn, Downsample, cnn};
 pub use cost::{Cost, Workload};
 pub use gpu::{GpuForward, GpuParam, GpuPass, GpuPasses, GpuTangents, Span, param as gpu_param};
-pub use kernel::{Jacobian, Kernels, ParamAxis, Signals};
+pub use kernel::{Combinations, Jacobian, Kernels, ParamAxis, Signals};
 pub use layer::{Forward, Layer, LayerElem, Param, Pass, Passes, Tangents, Tied, Weights};
 pub use mlp::{Mlp, mlp};
 pub use network::{Description, Network, Sizes, reads_by_product};

@@ -6,10 +6,12 @@
 //! entry, of the kernels of its inputs and of its signals.
 
 use super::gpu::GpuRunner;
+use super::gram::Parts;
 use super::{Op, OpKind};
 use crate::error::{Error, Result};
 use crate::gpu::{Gemm, Grid, Stored, words};
 use crate::nn::gpu::{GpuForward, GpuParam, GpuPass, Span};
+use crate::nn::kernel::Combinations;
 use crate::nn::layer::Layer;
 
 /// Parts of the workspace from here on are signals, by activation; layers use the ones below.
@@ -22,6 +24,8 @@ const GRADIENTS: usize = 3 << 16;
 const SPARE: usize = 4 << 16;
 /// A kernel of inputs.
 const INPUTS: usize = SPARE + 1;
+/// Combinations of outputs as they come from the host.
+const COMBINATIONS: usize = SPARE + 2;
 
 /// One member's kernel, on its way.
 struct Work<'a> {
@@ -29,6 +33,7 @@ struct Work<'a> {
     params: Vec<GpuParam>,
     /// Where each parameter's kernel is added.
     kernels: Vec<u64>,
+    combinations: Combinations<'a>,
     member: usize,
 }
 
@@ -41,13 +46,12 @@ fn of(span: Span, member: usize, stored: Stored) -> Span {
 }
 
 impl GpuRunner {
-    /// Writes each member's kernels `[members, batch, batch]`: one, or one for each parameter. The forward
-    /// pass has run before.
+    /// Writes each member's kernels `[members, batch, batch]`. The forward pass has run before.
     pub fn ntk(
         &self,
         ops: &[Op],
         params: &[GpuParam],
-        kernels: &[Span],
+        (kernels, parts): (&[Span], Parts<'_>),
         training: bool,
     ) -> Result<()> {
         for op in ops {
@@ -74,10 +78,7 @@ impl GpuRunner {
                 .zero(kernel.at, self.members * size * arith.size())?;
         }
         for member in 0..self.members {
-            let at = |i: usize| {
-                let kernel = kernels[i.min(kernels.len() - 1)];
-                kernel.at + (member * size * arith.size()) as u64
-            };
+            let at = |i: &usize| kernels[*i].at + (member * size * arith.size()) as u64;
             let own = params.iter().map(|p| GpuParam {
                 value: of(p.value, member, arith),
                 ..*p
@@ -85,7 +86,8 @@ impl GpuRunner {
             let work = Work {
                 runner: self,
                 params: own.collect(),
-                kernels: (0..params.len()).map(at).collect(),
+                kernels: parts.slots.iter().map(at).collect(),
+                combinations: parts.combinations,
                 member,
             };
             work.run(ops)?;
@@ -98,11 +100,20 @@ impl Work<'_> {
     fn run(&self, ops: &[Op]) -> Result<()> {
         let runner = self.runner;
         let outputs = runner.sizes[runner.last] / runner.batch.max(1);
-        for output in 0..outputs {
+        for output in 0..self.combinations.count(outputs) {
             let signal = self.signal(runner.last)?;
-            let words = words![signal.at, runner.batch, outputs, output];
-            let grid = Grid::blocks(runner.batch.min(1 << 16), 1);
-            runner.gpu.launch("one_hot", runner.stored, grid, words)?;
+            match self.combinations {
+                Combinations::Each => {
+                    let words = words![signal.at, runner.batch, outputs, output];
+                    let grid = Grid::blocks(runner.batch.min(1 << 16), 1);
+                    runner.gpu.launch("one_hot", runner.stored, grid, words)?;
+                }
+                Combinations::Directions(all) => {
+                    let one = &all[output * outputs..(output + 1) * outputs];
+                    self.set_signal(&one.repeat(runner.batch), signal)?;
+                }
+                Combinations::OfExamples(all) => self.set_signal(all, signal)?,
+            }
             let mut written = vec![false; runner.place.len()];
             written[runner.last] = true;
             for (i, op) in ops
@@ -119,6 +130,29 @@ impl Work<'_> {
             .enumerate()
             .filter(|(_, op)| runner.trained(op.y))
             .try_for_each(|(i, op)| self.finish(i, op))
+    }
+
+    /// Copies the signals at the output to the device.
+    fn set_signal(&self, numbers: &[f64], to: Span) -> Result<()> {
+        let runner = self.runner;
+        let arith = runner.stored.arith();
+        let at = match arith == runner.stored {
+            true => to.at,
+            false => self.room(COMBINATIONS, numbers.len())?,
+        };
+        match arith {
+            Stored::F64 => runner.gpu.upload(numbers, at)?,
+            Stored::F32 | Stored::Bf16 => {
+                let single: Vec<f32> = numbers.iter().map(|&x| x as f32).collect();
+                runner.gpu.upload(&single, at)?;
+            }
+        }
+        if at == to.at {
+            return Ok(());
+        }
+        let words = words![at, 0usize, to.at, 0usize, numbers.len()];
+        let grid = Grid::each(numbers.len(), 1);
+        runner.gpu.launch("to_stored", runner.stored, grid, words)
     }
 
     /// Where the signals at an activation are, of all examples.

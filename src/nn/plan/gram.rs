@@ -3,8 +3,10 @@
 //! The kernel of two examples is the inner product of their parameter gradients, traced over outputs:
 //! `K[i, j] = Σ_o ⟨∂f_o(x_i)/∂θ, ∂f_o(x_j)/∂θ⟩`. The gradients of all outputs and examples go back
 //! through the network ([`Signal`]); each layer contracts them with its inputs into its part of the
-//! kernel ([`Passes::gram`]), without the whole Jacobian. The same pass adds either all
-//! parameters to one kernel or each to one of its own.
+//! kernel ([`Passes::gram`]), without the whole Jacobian. The same pass adds all parameters to one
+//! kernel, each to one of its own, or some together. In place of all outputs there may be
+//! [`Combinations`] of them: with one output for each example, and examples there once for every
+//! output, the kernel has all pairs of outputs.
 
 use std::ops::Range;
 
@@ -18,7 +20,7 @@ use super::{Op, OpKind};
 use crate::error::{Error, Result};
 use crate::memory::numbers;
 use crate::nn::buffer::Buffer;
-use crate::nn::kernel::{Jacobian, Kernels, Signals, of_example};
+use crate::nn::kernel::{Combinations, Jacobian, Kernels, Signals, of_example};
 use crate::nn::layer::{Forward, LayerElem, Pass, Passes};
 use crate::tensor::gram::mirror;
 
@@ -29,12 +31,13 @@ const SIGNALS: usize = 1 << 25;
 const CALL: usize = 1 << 22;
 
 /// Numbers that a member has on the way back at a time, at most: signals on both sides of an
-/// operation, those that wait for their turn above it, and a block of gradients.
-pub(super) fn on_the_way(built: &Built) -> usize {
+/// operation, those that wait for their turn above it, and a block of gradients. `most_outputs`, if
+/// given, is the number of combinations of outputs.
+pub(super) fn on_the_way(built: &Built, most_outputs: Option<usize>) -> usize {
     const GRADIENTS: usize = 1 << 23;
     let size = |slot: usize| built.values[slot].dims()[1..].iter().product::<usize>();
     let batch = built.values[0].dims()[1].max(1);
-    let outputs = size(built.last) / batch;
+    let outputs = most_outputs.unwrap_or(size(built.last) / batch);
     let sides = |op: &Op| {
         let sizes = size(op.y) + size(op.source());
         sizes * outputs.min((SIGNALS / sizes.max(1)).max(1))
@@ -43,14 +46,23 @@ pub(super) fn on_the_way(built: &Built) -> usize {
     2 * most + GRADIENTS.min(most)
 }
 
+/// Which kernels a pass writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// For each parameter, to which of the kernels its part is added.
+    pub slots: &'a [usize],
+    /// The combinations of outputs that they are made of.
+    pub combinations: Combinations<'a>,
+}
+
 /// What one member's pass works on.
 struct Work<'a, T> {
     ops: &'a [Op],
     inputs: &'a Buffer<T>,
     member: usize,
     batch: usize,
-    /// One, or one for each parameter.
     kernels: &'a [Buffer<T>],
+    parts: Parts<'a>,
     /// [`SIGNALS`], or fewer in tests.
     most: usize,
 }
@@ -68,16 +80,16 @@ struct Point<T> {
 }
 
 impl<T: LayerElem> Bound<'_, T> {
-    /// Writes each member's kernels `[members, batch, batch]`: one, or one for each parameter. The
-    /// forward pass has run before.
+    /// Writes each member's kernels `[members, batch, batch]`. The forward pass has run before.
     pub fn ntk(
         &self,
         ops: &[Op],
         inputs: &Tensor,
         members: usize,
         kernels: &[Tensor],
+        parts: Parts<'_>,
     ) -> Result<()> {
-        self.ntk_within(SIGNALS, ops, inputs, members, kernels)
+        self.ntk_within(SIGNALS, ops, inputs, members, (kernels, parts))
     }
 
     fn ntk_within(
@@ -86,7 +98,7 @@ impl<T: LayerElem> Bound<'_, T> {
         ops: &[Op],
         inputs: &Tensor,
         members: usize,
-        kernels: &[Tensor],
+        (kernels, parts): (&[Tensor], Parts<'_>),
     ) -> Result<()> {
         if self.runner.shares_params {
             return Err(Error::setting(
@@ -107,6 +119,7 @@ impl<T: LayerElem> Bound<'_, T> {
                 member,
                 batch,
                 kernels: &kernels,
+                parts,
                 most,
             };
             self.member_ntk(&work)?;
@@ -119,15 +132,26 @@ impl<T: LayerElem> Bound<'_, T> {
     fn member_ntk(&self, work: &Work<'_, T>) -> Result<()> {
         let runner = self.runner;
         let outputs = runner.sizes[runner.last] / work.batch.max(1);
-        // a part of the outputs at a time, if already the identity is large
+        let combinations = work.parts.combinations;
+        // a part of the combinations at a time, if already they are large
         let most = (work.most / outputs.max(1)).max(1);
-        for some in parts(outputs, most) {
-            let mut identity = vec![T::of(0.0); some.len() * outputs];
-            let rows = identity.chunks_exact_mut(outputs.max(1));
-            rows.zip(some.clone())
-                .for_each(|(row, o)| row[o] = T::of(1.0));
+        for some in parts(combinations.count(outputs), most) {
+            let numbers = |all: &[f64]| all.iter().map(|&x| T::of(x)).collect::<Vec<T>>();
+            let first = match combinations {
+                Combinations::Each => {
+                    let mut identity = vec![T::of(0.0); some.len() * outputs];
+                    let rows = identity.chunks_exact_mut(outputs.max(1));
+                    rows.zip(some.clone())
+                        .for_each(|(row, o)| row[o] = T::of(1.0));
+                    Signal::Shared(identity)
+                }
+                Combinations::Directions(all) => {
+                    Signal::Shared(numbers(&all[some.start * outputs..some.end * outputs]))
+                }
+                Combinations::OfExamples(all) => Signal::Each(numbers(all)),
+            };
             let mut signals: Vec<_> = runner.sizes.iter().map(|_| None).collect();
-            signals[runner.last] = Some(Signal::Shared(identity));
+            signals[runner.last] = Some(first);
             self.back(
                 work,
                 Point {
@@ -240,10 +264,9 @@ impl<T: LayerElem> Bound<'_, T> {
         let was = self.was(i, op, work.inputs, work.member);
         let passes = T::passes(&**layer);
         let add = |data: &[T], outputs: usize| {
-            let own = work.kernels.len() == self.multipliers.len();
-            let range = if own { params.clone() } else { 0..1 };
+            let slots = &work.parts.slots[params.clone()];
             // SAFETY: this task alone works on this member
-            let kernels = unsafe { Kernels::new(&work.kernels[range], work.member) };
+            let kernels = unsafe { Kernels::new(work.kernels, slots, work.member) };
             passes.gram(pass, was, Signals { data, outputs }, kernels)
         };
         added |= params.is_empty();
@@ -446,7 +469,13 @@ mod tests {
         let run = |most: usize| -> Result<Vec<f64>> {
             let kernel = Tensor::zeros((2, 3, 3), DType::F64, &Device::Cpu)?;
             let bound = runner.bind(&params, &[], super::super::Mode::Evaluation)?;
-            bound.ntk_within(most, &plan.ops, &inputs, 2, std::slice::from_ref(&kernel))?;
+            let slots = vec![0; params.len()];
+            let parts = super::Parts {
+                slots: &slots,
+                combinations: Combinations::Each,
+            };
+            let kernels = (std::slice::from_ref(&kernel), parts);
+            bound.ntk_within(most, &plan.ops, &inputs, 2, kernels)?;
             to_f64(&kernel)
         };
         let all = run(SIGNALS)?;

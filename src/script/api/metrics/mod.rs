@@ -6,8 +6,10 @@ mod curves;
 mod derivatives;
 mod dynamics;
 mod ensembles;
+mod kernels;
 mod losses;
 mod representations;
+mod tangent_kernels;
 
 use candle_core::{Device, Tensor};
 use rhai::{Dynamic, NativeCallContext};
@@ -28,6 +30,8 @@ pub fn register(registry: &mut Registry) {
     derivatives::register(registry);
     dynamics::register(registry);
     representations::register(registry);
+    tangent_kernels::register(registry);
+    kernels::register(registry);
 }
 
 /// Logits and labels as a metric takes them.
