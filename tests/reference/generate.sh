@@ -5,3 +5,5 @@ cd "$(dirname "$0")"
 for generator in mup_training optimizers matrix_optimizers layers conv batch_norm_training transformer architectures mup_architectures metrics ntk curvature representations kernels u_mup; do
     "${PYTHON:-python3}" "$generator.py"
 done
+# neural-tangents needs older packages: requirements-neural-tangents.txt
+"${PYTHON_NEURAL_TANGENTS:-${PYTHON:-python3}}" infinite_kernels.py

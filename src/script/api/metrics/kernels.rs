@@ -241,7 +241,7 @@ mod functions {
     ///
     /// ```rhai
     /// let found = metrics::task_power([[2.0, 1.0], [1.0, 2.0]], [[3.0], [1.0]]);
-    /// found.cumulative[0].to_array()      // → [0.8, 1.0]
+    /// found.cumulative[0].to_array().map(|c| round_to(c, 6))      // → [0.8, 1.0]
     /// ```
     #[rhai_fn(name = "task_power", return_raw)]
     pub fn task_power_with(
