@@ -67,7 +67,8 @@
 //!
 //! **Second derivatives are tangents of the two passes** (forward over reverse): a Hessian–vector
 //! product is exact up to rounding, in f32 as in f64; forward and backward pass are run once and serve
-//! every product. Neural tangent kernels are contracted layer by layer ([`nn::Passes::gram`]), for each
+//! every product. Where the gradient of the outputs is zero the same tangents are Gauss–Newton products.
+//! Eigenvalues ([`metrics::hessian_eigenvalues`]) are measured in units of the learning rates. Neural tangent kernels are contracted layer by layer ([`nn::Passes::gram`]), for each
 //! parameter by itself where wanted ([`nn::Plan::ntk_blocks`]).
 //!
 //! **Work is split by shape.** A task's borders depend on one member's shapes alone, and sums run in
