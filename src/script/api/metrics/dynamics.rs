@@ -185,7 +185,7 @@ mod functions {
     ///
     /// ```rhai
     /// let s = data::teacher(#{ inputs: 4 });
-    /// let m = init(mlp(#{ width: 8 }), mup(), #{ members: 2 });
+    /// let m = init(mlp(#{ width: 8, inputs: 4, outputs: 1 }), mup(), #{ members: 2 });
     /// let found = metrics::gradient_noise_scale(m, s, #{ small: 4, parts: 4, batches: 3, optimizer: sgd() });
     /// found.noise_scale.len      // → 2
     /// found.big                  // → 16
