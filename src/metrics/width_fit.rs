@@ -145,7 +145,9 @@ impl<'a> Problem<'a> {
                 return Err(Error::new(ErrorKind::Diverged, message));
             }
         }
-        let positive = |name: &str, numbers: &[f64]| match numbers.iter().position(|x| !(*x > 0.0))
+        let positive = |name: &str, numbers: &[f64]| match numbers
+            .iter()
+            .position(|x| *x <= 0.0 || x.is_nan())
         {
             Some(i) => Err(Error::setting(format!(
                 "{what}: {name} {i} is {}, expected a positive number",
@@ -279,23 +281,24 @@ fn inverse_of_squares(rows: &[[f64; 3]], free: usize) -> Option<Vec<f64>> {
             }
         }
         let norm: f64 = columns[j].iter().map(|x| x * x).sum::<f64>().sqrt();
-        if !(norm > 1e-12 * before) {
+        if norm <= 1e-12 * before || !norm.is_finite() {
             return None;
         }
         r[j][j] = norm;
         columns[j].iter_mut().for_each(|x| *x /= norm);
     }
-    // rows of R⁻¹ by back substitution
-    let mut inverse = vec![vec![0.0; free]; free];
-    for j in 0..free {
+    // columns of R⁻¹ by back substitution
+    let solve = |j: usize| {
+        let mut x = vec![0.0; free];
         for i in (0..=j).rev() {
-            let unit = f64::from(u8::from(i == j));
-            let known: f64 = (i + 1..=j).map(|k| r[i][k] * inverse[k][j]).sum();
-            inverse[i][j] = (unit - known) / r[i][i];
+            let known: f64 = (i + 1..=j).map(|k| r[i][k] * x[k]).sum();
+            x[i] = (f64::from(u8::from(i == j)) - known) / r[i][i];
         }
-    }
-    let squares = |row: &Vec<f64>| row.iter().map(|x| x * x).sum();
-    Some(inverse.iter().map(squares).collect())
+        x
+    };
+    let inverse: Vec<Vec<f64>> = (0..free).map(solve).collect();
+    let square = |i: usize| inverse.iter().map(|column| column[i] * column[i]).sum();
+    Some((0..free).map(square).collect())
 }
 
 #[cfg(test)]

@@ -228,7 +228,6 @@ mod tests {
                         norm_position: NormPosition::Pre,
                         ..blocks
                     },
-                    ..Vit::default()
                 });
                 network.input = Some(vec![3, 8, 12]);
                 made(network, 1)
