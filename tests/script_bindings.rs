@@ -382,6 +382,18 @@ fn diverged_members_are_left_out_and_counted() {
 }
 
 #[test]
+fn a_test_where_no_output_is_finite_any_more_does_not_end_the_run() {
+    let found = value(
+        "let m = init(mlp(#{ width: 16, depth: 2 }), sp(), #{ members: 2 });
+         let t = trainer(m, sgd(#{ lr: 1e4 }), data::teacher(#{ inputs: 4, test_size: 20 }),
+             #{ batch: 8, test: every(1), keep_predictions: true });
+         t.step(60);
+         [t.record.divergences.len(), t.record.names.contains(\"ensemble_test_loss\")]",
+    );
+    assert_eq!(format!("{found:?}"), "[2, true]");
+}
+
+#[test]
 fn mistakes_with_figures_name_the_setting_or_the_series() {
     fails(&[
         (

@@ -14,7 +14,7 @@ use super::settings::{Hooks, Probe, RunEnd, TrainerSettings};
 use super::step::{StepSettings, StepWork};
 use super::{Divergence, Ema, Record};
 use crate::data::{Batch, Labels, Stream};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt;
 use crate::metrics::{
     Average, Goal, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse,
@@ -379,19 +379,22 @@ impl Trainer {
         if classes {
             values.push(("test_accuracy".into(), accuracy(&outputs, &test.labels)?));
         }
-        // an ensemble needs a member that has not diverged
-        if self.active.contains(&true) {
-            let loss = match self.loss {
-                Loss::CrossEntropy => {
-                    ensemble_cross_entropy(&outputs, &test.labels, Average::Logits)?
+        let loss = match self.loss {
+            Loss::CrossEntropy => ensemble_cross_entropy(&outputs, &test.labels, Average::Logits),
+            Loss::Mse => ensemble_mse(&outputs, &test.labels),
+        };
+        match loss {
+            Ok(loss) => {
+                values.push(("ensemble_test_loss".into(), vec![loss.value]));
+                if classes {
+                    let right = ensemble_accuracy(&outputs, &test.labels, Average::Logits)?;
+                    values.push(("ensemble_test_accuracy".into(), vec![right.value]));
                 }
-                Loss::Mse => ensemble_mse(&outputs, &test.labels)?,
-            };
-            values.push(("ensemble_test_loss".into(), vec![loss.value]));
-            if classes {
-                let right = ensemble_accuracy(&outputs, &test.labels, Average::Logits)?;
-                values.push(("ensemble_test_accuracy".into(), vec![right.value]));
             }
+            // an ensemble needs a member whose outputs are finite; those of members that will be found to
+            // have diverged at the next step may not be
+            Err(error) if error.kind == ErrorKind::Diverged => {}
+            Err(error) => return Err(error),
         }
         self.record.measured("test", self.step, &values)?;
         if keep {
