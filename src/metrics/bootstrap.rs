@@ -183,7 +183,11 @@ mod tests {
         let level = Resampling { level: 1.0, ..one };
         let error = of_mean(&[1.0, 2.0], level).unwrap_err();
         assert!(error.message.contains("level must be"), "{error}");
-        let error = bootstrap(2, one, |which| Ok(0.0 / (which[0] - which[1]) as f64));
+        let error = bootstrap(
+            2,
+            one,
+            |which| Ok(0.0 / (which[0] as f64 - which[1] as f64)),
+        );
         assert!(error.unwrap_err().message.contains("is NaN"));
     }
 }

@@ -168,7 +168,7 @@ mod settings {
                 "pan(#{ handle: #{ shape: \"s|",
                 vec!["pan(#{ handle: #{ shape: \"square\""],
             ),
-            ("let m = #{ wid|", vec![]),
+            ("let m = #{ weig|", vec![]),
         ] {
             assert_eq!(offers(&host, line), expected, "{line}");
         }
