@@ -30,7 +30,7 @@ const TINY: [&str; 9] = [
     "points=20",
     "modes=5",
     "examples=16",
-    "length=3000",
+    "length=6000",
     "every=4",
     "lrs=0.5,2.0,4.0",
 ];
@@ -40,8 +40,13 @@ fn all_scripts_run_and_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("report");
     let output = run("scripts/paper/all.rhai", &TINY, &out);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{errors}");
+    let printed = [&output.stdout[..], &output.stderr].concat();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&printed)
+    );
     let claims = rows(&out.join("claims.csv"));
     let verdicts = ["holds", "does not hold", "not resolved"];
     assert!(
