@@ -67,7 +67,7 @@ pub struct NtkMemory {
 /// the parametrization makes of `η` under SGD, so that a step of gradient flow changes the outputs by
 /// `df/dt = −η K ∂L/∂f` whatever the form of the parametrization. The network is that of evaluation.
 ///
-/// Layers contract inputs and back-propagated signals as for [`ntk`](super::ntk); for all pairs of
+/// Layers contract inputs and back-propagated signals as for [`ntk`](super::ntk()); for all pairs of
 /// outputs every point takes part once for each output. Where all points do not fit into memory, or
 /// [`NtkSettings::block`] is given, the kernel is made of blocks of points: two at a time, four times the
 /// arithmetic.
