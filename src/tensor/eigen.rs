@@ -29,6 +29,19 @@ pub fn symmetric_eigen(a: &[f64], n: usize) -> Result<Eigen> {
     })
 }
 
+/// Whether all eigenvalues of the symmetric matrix `a [n, n]`, of which the lower triangle is read, are
+/// above `bound`: whether `a` less `bound` times the identity has a Cholesky factor.
+///
+/// # Errors
+/// If there are not `n²` numbers, or one is not finite.
+pub fn eigenvalues_are_above(a: &[f64], n: usize, bound: f64) -> Result<bool> {
+    let mut shifted = square(a, n, "eigenvalues")?.to_owned();
+    for i in 0..n {
+        shifted[(i, i)] -= bound;
+    }
+    Ok(shifted.llt(Side::Lower).is_ok())
+}
+
 /// The orthogonal factor `[n, n]` of the QR decomposition of `a [n, n]`: column `i` spans, with those before
 /// it, what the first `i` columns of `a` span.
 ///
@@ -124,6 +137,16 @@ mod tests {
             distance(&found.values, &[1.0, 3.0]) < 1e-14,
             "the lower triangle is read"
         );
+    }
+
+    #[test]
+    fn a_bound_of_the_eigenvalues_is_told_on_both_sides() {
+        let half = numbers(30 * 30);
+        let a = product(&half, &transposed(&half, 30), 30);
+        let least = symmetric_eigen(&a, 30).unwrap().values[0];
+        assert!(eigenvalues_are_above(&a, 30, least - 1e-9).unwrap());
+        assert!(!eigenvalues_are_above(&a, 30, least + 1e-9).unwrap());
+        assert!(eigenvalues_are_above(&[f64::NAN], 1, 0.0).is_err());
     }
 
     #[test]

@@ -4,10 +4,14 @@ use candle_core::{DType, Device, Tensor};
 
 use super::hsic::{Centred, Form};
 use crate::error::{Error, Result};
+use crate::tensor::eigen::{eigenvalues_are_above, symmetric_eigen};
 use crate::tensor::elem::{read, to_f64};
 
 /// Rows and columns of a tile while entries are compared with those across the diagonal.
 const TILE: usize = 64;
+/// Points whose kernel is checked by itself: all points at once would cost more than what the kernels
+/// are asked for.
+const CHECKED: usize = 1024;
 
 /// Kernels `[members, points, points]`.
 pub(super) struct Kernels<'a> {
@@ -24,8 +28,9 @@ impl<'a> Kernels<'a> {
     /// place where it is of `f64`; `what` names the metric and the argument.
     ///
     /// # Errors
-    /// If the tensor has another shape, or a kernel is not symmetric or not positive semi-definite
-    /// within rounding, as far as its entries two by two tell; and those of `f`.
+    /// If the tensor has another shape, or a kernel is not symmetric, has entries that inner products
+    /// cannot have, or is not positive semi-definite within rounding on its first 1,024 points, the
+    /// next and so on; and those of `f`.
     pub fn with<R>(
         what: &str,
         tensor: &Tensor,
@@ -46,6 +51,7 @@ impl<'a> Kernels<'a> {
         // products of f32 numbers are summed over up to thousands of features
         let rounding = match tensor.dtype() {
             DType::F64 => 1e-12,
+            DType::BF16 | DType::F16 => 1.0 / 128.0,
             _ => 1e-5,
         };
         let use_them = |values: &[f64]| {
@@ -86,8 +92,8 @@ impl<'a> Kernels<'a> {
         (0..self.count).map(kernel).collect()
     }
 
-    /// Whether the kernel is symmetric, and every two points' entries are those of a positive
-    /// semi-definite matrix: `K[i, i] ≥ 0` and `K[i, j]² ≤ K[i, i] K[j, j]`.
+    /// Whether the kernel is symmetric, every two points' entries are those of a positive semi-definite
+    /// matrix, `K[i, i] ≥ 0` and `K[i, j]² ≤ K[i, i] K[j, j]`, and every block on the diagonal is one.
     fn check(&self, what: &str, member: usize) -> Result<()> {
         let (k, n) = (self.kernel(member), self.points);
         let diagonal: Vec<f64> = (0..n).map(|i| k[i * n + i]).collect();
@@ -131,6 +137,23 @@ impl<'a> Kernels<'a> {
                         }
                     }
                 }
+            }
+        }
+        for start in (0..n).step_by(CHECKED) {
+            let end = n.min(start + CHECKED);
+            let block: Vec<f64> = (start..end)
+                .flat_map(|i| &k[i * n + start..i * n + end])
+                .copied()
+                .collect();
+            let norm = block.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let bound = -10.0 * self.rounding * norm;
+            if norm > 0.0 && !eigenvalues_are_above(&block, end - start, bound)? {
+                let least = symmetric_eigen(&block, end - start)?.values[0];
+                return refused(format!(
+                    "not positive semi-definite: on points {start} to {} its smallest eigenvalue is \
+                     {least:e}, below rounding, {bound:e}",
+                    end - 1
+                ));
             }
         }
         Ok(())
@@ -179,6 +202,18 @@ mod tests {
             let error = checked(&rows).unwrap_err();
             assert!(error.message.contains(text), "{error}");
         }
+    }
+
+    #[test]
+    fn a_matrix_whose_entries_two_by_two_could_be_inner_products_is_refused_by_its_eigenvalues() {
+        // two vectors near a third are near each other; eigenvalues are 1.9, 1.9 and -0.8
+        let rows = [[1.0, 0.9, 0.9], [0.9, 1.0, -0.9], [0.9, -0.9, 1.0]];
+        let tensor = Tensor::new(&rows, &Device::Cpu).unwrap();
+        let error = Kernels::with("cka", &tensor, |_| Ok(())).unwrap_err();
+        let expected = "cka: the kernel is not positive semi-definite: on points 0 to 2 its smallest eigenvalue is -8";
+        assert!(error.message.starts_with(expected), "{error}");
+        let zeros = Tensor::zeros((3, 3), DType::F32, &Device::Cpu).unwrap();
+        assert!(Kernels::with("cka", &zeros, |_| Ok(())).is_ok());
     }
 
     #[test]

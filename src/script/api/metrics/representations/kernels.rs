@@ -146,8 +146,8 @@ mod functions {
     /// A number for two kernels `[points, points]`. With kernels `[members, points, points]` a map:
     /// `matrix`, `[member][reference member]`; `mean`, `std`, `min`, `max` over pairs; `count` and
     /// `excluded`, pairs used and left out (diverged, or a kernel of zeros: NaN in the matrix). A matrix
-    /// that is not symmetric, or not positive semi-definite within rounding as far as entries two by two
-    /// tell, is an error.
+    /// that is not symmetric, or not positive semi-definite within rounding (of its first 1,024 points,
+    /// the next, and so on), is an error with the smallest eigenvalue.
     ///
     /// ```rhai
     /// metrics::kernel_alignment([[1.0, 0.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]])     // → 0.5
