@@ -21,7 +21,7 @@ use widthwise::optim::{Adam, Optimizer, ParamRates, PerMember, Sgd};
 use widthwise::parametrization::{Mup, Ntp, Sp};
 use widthwise::tensor::elem::to_f64;
 use widthwise::tensor::rng::Key;
-use widthwise::train::{NoHooks, Trainer, TrainerSettings};
+use widthwise::train::{NoHooks, Probe, Trainer, TrainerSettings, When};
 
 const CPU: Device = Device::Cpu;
 const MATRICES: [(&str, CurvatureMatrix); 2] = [
@@ -563,6 +563,46 @@ fn a_trainers_sharpness_has_its_schedule_and_adams_preconditioner_in_it() -> Res
     assert!(found.eigenvalues.converged.iter().all(|c| *c), "{found:?}");
     assert_close("threshold", &found.threshold, &[38.0, 38.0], 1e-12);
     assert!(found.eigenvalues.values.iter().all(|v| v[0] > 0.0));
+    Ok(())
+}
+
+#[test]
+fn a_probe_of_the_sharpness_has_adams_preconditioner_of_its_step() -> Result<()> {
+    let adam = || {
+        Arc::new(Adam {
+            lr: 0.01.into(),
+            beta1: 0.9.into(),
+            beta2: 0.99.into(),
+            eps: 1e-3.into(),
+            weight_decay: 0.0.into(),
+            decoupled: false,
+        })
+    };
+    let settings = EigenvalueSettings {
+        products: 20,
+        ..EigenvalueSettings::default()
+    };
+    let (mut alone, batch) = trainer(adam(), TrainerSettings::default())?;
+    let probe = Probe::Sharpness {
+        name: "sharpness".into(),
+        when: When::Every(2),
+        batch: Arc::new(batch.clone()),
+        settings,
+    };
+    let with_probe = TrainerSettings {
+        probes: vec![probe],
+        ..TrainerSettings::default()
+    };
+    let (mut trainer, _) = self::trainer(adam(), with_probe)?;
+    trainer.run(4, &mut NoHooks)?;
+    let found = &trainer.record().probes;
+    let steps: Vec<u64> = found.iter().map(|(step, ..)| *step).collect();
+    assert_eq!(steps, [2, 4], "Adam has no preconditioner at step 0");
+    for (_, _, value) in found {
+        alone.run(2, &mut NoHooks)?;
+        let wanted = alone.sharpness(&batch, settings, &mut NoHooks)?;
+        assert_eq!(value, &serde_json::to_value(wanted).unwrap());
+    }
     Ok(())
 }
 

@@ -42,6 +42,11 @@ pub trait LinearStability {
     /// The threshold of one member, in units of the learning rate: see [`Optimizer::stability`].
     fn threshold(&self, member: usize) -> f64;
 
+    /// Whether there are effective learning rates only after the first update.
+    fn needs_updates(&self) -> bool {
+        false
+    }
+
     /// The learning rates that the numbers of a parameter effectively have.
     ///
     /// # Errors
@@ -68,6 +73,10 @@ impl LinearStability for Adam {
     fn threshold(&self, member: usize) -> f64 {
         let beta1 = self.beta1.of(member);
         (2.0 + 2.0 * beta1) / (1.0 - beta1)
+    }
+
+    fn needs_updates(&self) -> bool {
+        true
     }
 
     fn rates(&self, of: &RatesOf<'_>) -> Result<ParamRates> {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use super::checkpoint::{self, CheckpointSettings, Checkpoints, Loaded, Plain};
-use super::settings::Probe;
+use super::probe::Probe;
 use super::trainer::{Trainer, read};
 use crate::error::Result;
 

@@ -3,31 +3,12 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::probe::Probe;
 use super::progress::Progress;
-use super::{Clip, Loss, When};
+use super::{Clip, Loss};
 use crate::error::Result;
 use crate::model::SharedModel;
 use crate::optim::{PerMember, Schedule};
-
-/// Something measured during training at chosen steps.
-#[derive(Debug, Clone, Serialize)]
-pub enum Probe {
-    /// Loss and accuracy of each member and of the ensemble (mean of outputs) on the test set, and
-    /// if wanted the outputs themselves.
-    Test {
-        /// At which steps.
-        when: When,
-        /// Whether [`Record::predictions`](super::Record::predictions) keeps the outputs.
-        keep: bool,
-    },
-    /// Measured by the caller's [`Hooks::probe`].
-    Custom {
-        /// Name in the record.
-        name: String,
-        /// At which steps.
-        when: When,
-    },
-}
 
 /// How a trainer trains.
 #[derive(Debug, Clone, Serialize)]

@@ -10,15 +10,13 @@ use serde_json::json;
 use super::checkpoint::Checkpoints;
 use super::gpu::{GpuTraining, Parts};
 use super::progress::Progress;
-use super::settings::{Hooks, Probe, RunEnd, TrainerSettings};
+use super::settings::{Hooks, RunEnd, TrainerSettings};
 use super::step::{StepSettings, StepWork};
 use super::{Divergence, Ema, Record};
-use crate::data::{Batch, Labels, Stream};
-use crate::error::{Error, ErrorKind, Result};
+use crate::data::{Batch, Stream};
+use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::metrics::{
-    Average, Goal, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse,
-};
+use crate::metrics::{Goal, Loss};
 use crate::model::{Model, SharedModel, Work};
 use crate::nn::{Gradients, Mode, Plan};
 use crate::optim::Optimizer;
@@ -64,7 +62,7 @@ pub(super) fn read(model: &SharedModel) -> RwLockReadGuard<'_, Model> {
     model.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write(model: &SharedModel) -> RwLockWriteGuard<'_, Model> {
+pub(super) fn write(model: &SharedModel) -> RwLockWriteGuard<'_, Model> {
     model.write().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -327,80 +325,6 @@ impl Trainer {
         self.record
             .end(status, self.step, start.elapsed().as_secs_f64())?;
         Ok(end)
-    }
-
-    /// Measures the probes that are due at the present step, once.
-    fn measure(&mut self, hooks: &mut dyn Hooks) -> Result<()> {
-        if self.probed == Some(self.step) {
-            return Ok(());
-        }
-        let due = |probe: &Probe| match probe {
-            Probe::Test { when, .. } | Probe::Custom { when, .. } => when.due(self.step),
-        };
-        if self.settings.probes.iter().any(due) {
-            self.settle(hooks)?;
-            if self.gpu.is_some() && !self.active.contains(&true) {
-                return Ok(());
-            }
-        }
-        self.probed = Some(self.step);
-        for probe in self.settings.probes.clone() {
-            match probe {
-                Probe::Test { when, keep } if when.due(self.step) => self.test(keep)?,
-                Probe::Custom { name, when } if when.due(self.step) => {
-                    let value = hooks.probe(&name, self.step, &self.model)?;
-                    self.record.probed(&name, self.step, value)?;
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// The first `test_points` examples of the test set.
-    ///
-    /// # Errors
-    /// If the stream's test set cannot be had.
-    pub fn test_batch(&self) -> Result<Batch> {
-        let test = self.stream.test_set()?;
-        let all = test.inputs.dims().first().copied().unwrap_or(0);
-        let size = self.settings.test_points.unwrap_or(all).min(all);
-        test.narrow(0, size)
-    }
-
-    fn test(&mut self, keep: bool) -> Result<()> {
-        let test = self.test_batch()?;
-        let outputs = write(&self.model).predict(&test.inputs)?;
-        let mut values = vec![(
-            "test_loss".to_string(),
-            self.loss.evaluate(&outputs, &test.labels, None)?,
-        )];
-        let classes = matches!(test.labels, Labels::Classes(_));
-        if classes {
-            values.push(("test_accuracy".into(), accuracy(&outputs, &test.labels)?));
-        }
-        let loss = match self.loss {
-            Loss::CrossEntropy => ensemble_cross_entropy(&outputs, &test.labels, Average::Logits),
-            Loss::Mse => ensemble_mse(&outputs, &test.labels),
-        };
-        match loss {
-            Ok(loss) => {
-                values.push(("ensemble_test_loss".into(), vec![loss.value]));
-                if classes {
-                    let right = ensemble_accuracy(&outputs, &test.labels, Average::Logits)?;
-                    values.push(("ensemble_test_accuracy".into(), vec![right.value]));
-                }
-            }
-            // an ensemble needs a member whose outputs are finite; those of members that will be found to
-            // have diverged at the next step may not be
-            Err(error) if error.kind == ErrorKind::Diverged => {}
-            Err(error) => return Err(error),
-        }
-        self.record.measured("test", self.step, &values)?;
-        if keep {
-            self.record.predictions.insert(self.step, outputs);
-        }
-        Ok(())
     }
 
     pub(super) fn batch(&mut self) -> Result<Batch> {

@@ -12,7 +12,7 @@ use crate::script::{OrRaise, RhaiResultOf};
 
 crate::options! {
     /// Settings of a trainer's sharpness.
-    pub struct SharpnessOptions for "sharpness" {
+    pub struct SharpnessOptions for "sharpness", "sharpness_probe" {
         /// How many eigenvalues, from the algebraically largest down.
         count: usize = 1, where (1.0..);
         /// Most products of the matrix with a vector, each about as long as two steps.
@@ -23,6 +23,18 @@ crate::options! {
         seed: u64 = 0;
         /// The Hessian of the loss, or its Gauss–Newton matrix `Jᵀ H_L J`.
         matrix: CurvatureMatrix = CurvatureMatrix::Hessian;
+    }
+}
+
+impl From<SharpnessOptions> for EigenvalueSettings {
+    fn from(s: SharpnessOptions) -> Self {
+        Self {
+            count: s.count,
+            products: s.products,
+            tolerance: s.tolerance,
+            seed: s.seed,
+            matrix: s.matrix,
+        }
     }
 }
 
@@ -43,8 +55,8 @@ pub mod functions {
     ///
     /// Gives the map of `metrics::hessian_eigenvalues` with a further entry `threshold`, for each member: steps
     /// near a minimum grow where the largest value is above it (`metrics::stability_threshold`). An error for
-    /// optimizers without a threshold, and for Adam before its first step. A probe cannot ask its trainer; in
-    /// one, use `metrics::hessian_eigenvalues(model, batch, #{ optimizer: … })`.
+    /// optimizers without a threshold, and for Adam before its first step. A probe cannot ask its trainer: give the
+    /// trainer a `sharpness_probe`.
     ///
     /// ```rhai
     /// let s = data::teacher(#{ inputs: 4 });
@@ -61,14 +73,9 @@ pub mod functions {
         batch: BatchValue,
         settings: Map,
     ) -> RhaiResultOf<Map> {
-        let s = SharpnessOptions::from_map(&ctx, &settings)?;
-        let settings = EigenvalueSettings {
-            count: s.count,
-            products: s.products,
-            tolerance: s.tolerance,
-            seed: s.seed,
-            matrix: s.matrix,
-        };
+        let settings: EigenvalueSettings = SharpnessOptions::read("sharpness", &settings)
+            .or_raise(&ctx)?
+            .into();
         let found = trainer.silently(&ctx, |trainer, hooks| {
             trainer.sharpness(&batch.0, settings, hooks)
         })?;

@@ -121,10 +121,7 @@ fn make(
         when,
         keep: o.keep_predictions,
     }));
-    probes.extend(o.probes.iter().map(|p| Probe::Custom {
-        name: p.name.clone(),
-        when: p.when.clone(),
-    }));
+    probes.extend(o.probes.iter().map(ProbeValue::probe));
     let settings = TrainerSettings {
         loss: o.loss,
         batch: o.batch,
@@ -165,12 +162,12 @@ fn make(
             Err(_) => trainer.record_mut().write_to(&path)?,
         }
     }
-    let probes = o.probes.into_iter().map(|p| (p.name, p.function)).collect();
+    let probes = o.probes.into_iter().filter_map(ProbeValue::function);
     Ok(TrainerValue(Arc::new(Mutex::new(Training {
         trainer,
         name,
         schedule: function,
-        probes,
+        probes: probes.collect(),
         show_progress: o.progress,
     }))))
 }

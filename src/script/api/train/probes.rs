@@ -1,10 +1,12 @@
 //! Probes of scripts, and the steps at which they are measured.
 
 use rhai::plugin::*;
-use rhai::{Array, FnPtr};
+use rhai::{Array, FnPtr, Map};
 
-use super::settings::ProbeValue;
+use super::curvature::SharpnessOptions;
+use super::settings::{Measured, ProbeValue};
 use crate::error::Error;
+use crate::script::api::data::BatchValue;
 use crate::script::options::FromScript;
 use crate::script::{OrRaise, RhaiResultOf, StoredFn, raise};
 use crate::train::When;
@@ -40,8 +42,51 @@ pub mod probes {
         Ok(ProbeValue {
             name: name.into(),
             when,
-            function,
+            measured: Measured::Function(function),
         })
+    }
+
+    /// A probe of the sharpness on a batch in units of the trainer's next step: what `t.sharpness` gives, Adam's
+    /// preconditioner as it is at that step included. The settings are those of `t.sharpness`. Before the
+    /// first step there is no value for Adam. Unlike a function of the script, it can be resumed from a
+    /// checkpoint.
+    ///
+    /// ```rhai
+    /// let s = data::teacher(#{ inputs: 4 });
+    /// let sharpness = sharpness_probe("sharpness", every(2), s.batch(32), #{ products: 8 });
+    /// let t = trainer(init(mlp(#{ width: 8 }), mup(), #{ members: 2 }), adam(), s, #{ batch: 16, probes: [sharpness] });
+    /// t.step(4);
+    /// let found = t.record.probe("sharpness");
+    /// found.steps                             // → [2, 4]
+    /// found.values[0].threshold.len           // → 2
+    /// found.values[1].values[0].len           // → 1
+    /// ```
+    #[rhai_fn(name = "sharpness_probe", return_raw)]
+    pub fn sharpness_probe_with(
+        ctx: NativeCallContext,
+        name: &str,
+        when: Dynamic,
+        batch: BatchValue,
+        settings: Map,
+    ) -> RhaiResultOf<ProbeValue> {
+        let when = When::from_script(&when).or_raise(&ctx)?;
+        let settings = SharpnessOptions::read("sharpness_probe", &settings).or_raise(&ctx)?;
+        Ok(ProbeValue {
+            name: name.into(),
+            when,
+            measured: Measured::Sharpness(batch.0, settings.into()),
+        })
+    }
+
+    // every setting has a default
+    #[rhai_fn(name = "sharpness_probe", return_raw)]
+    pub fn sharpness_probe(
+        ctx: NativeCallContext,
+        name: &str,
+        when: Dynamic,
+        batch: BatchValue,
+    ) -> RhaiResultOf<ProbeValue> {
+        sharpness_probe_with(ctx, name, when, batch, Map::new())
     }
 
     /// Every `n`-th step from 0 on.
@@ -118,6 +163,10 @@ pub mod probes {
     /// ```
     #[rhai_fn(name = "to_string", name = "to_debug", name = "display", pure)]
     pub fn probe_to_string(probe: &mut ProbeValue) -> String {
-        format!("probe({:?}, {})", probe.name, probe.when.show())
+        let function = match probe.measured {
+            Measured::Function(_) => "probe",
+            Measured::Sharpness(..) => "sharpness_probe",
+        };
+        format!("{function}({:?}, {})", probe.name, probe.when.show())
     }
 }

@@ -1,19 +1,56 @@
 //! What scripts can set of a trainer.
 
+use std::sync::Arc;
+
 use rhai::{Dynamic, FnPtr};
 
+use crate::data::Batch;
 use crate::error::Result;
+use crate::metrics::EigenvalueSettings;
 use crate::optim::Schedule;
 use crate::script::StoredFn;
 use crate::script::options::{FromScript, POSITIVE, PerMember, Values};
-use crate::train::{Loss, When};
+use crate::train::{Loss, Probe, When};
 
 /// A probe of a script.
 #[derive(Debug, Clone)]
 pub struct ProbeValue {
     pub(super) name: String,
     pub(super) when: When,
-    pub(super) function: StoredFn,
+    pub(super) measured: Measured,
+}
+
+/// What a probe measures.
+#[derive(Debug, Clone)]
+pub(super) enum Measured {
+    /// What a function gives.
+    Function(StoredFn),
+    /// The sharpness on some examples.
+    Sharpness(Arc<Batch>, EigenvalueSettings),
+}
+
+impl ProbeValue {
+    /// The probe as the trainer has it.
+    pub(super) fn probe(&self) -> Probe {
+        let (name, when) = (self.name.clone(), self.when.clone());
+        match &self.measured {
+            Measured::Function(_) => Probe::Custom { name, when },
+            Measured::Sharpness(batch, settings) => Probe::Sharpness {
+                name,
+                when,
+                batch: batch.clone(),
+                settings: *settings,
+            },
+        }
+    }
+
+    /// Name and function of a probe that has one.
+    pub(super) fn function(self) -> Option<(String, StoredFn)> {
+        match self.measured {
+            Measured::Function(function) => Some((self.name, function)),
+            Measured::Sharpness(..) => None,
+        }
+    }
 }
 
 /// A schedule, or a function of the step.
@@ -99,7 +136,7 @@ crate::options! {
         test_points: Option<usize> = None, where (1..);
         /// Whether the outputs on the test set are kept in the record at those steps.
         keep_predictions: bool = false;
-        /// Measurements of your own.
+        /// Measurements of your own, `probe(…)`, and of the sharpness, `sharpness_probe(…)`.
         probes: Vec<ProbeValue> = Vec::new();
         /// Name of the run: of its record's file, `NAME.jsonl`, and in the progress display.
         name: Option<String> = None;

@@ -1,0 +1,186 @@
+//! What is measured during training.
+
+use std::sync::Arc;
+
+use candle_core::DType;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+use super::When;
+use super::settings::Hooks;
+use super::trainer::{Trainer, write};
+use crate::data::{Batch, Labels};
+use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{
+    Average, EigenvalueSettings, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy,
+    ensemble_mse,
+};
+use crate::tensor::elem::each_f64;
+
+/// Something measured during training at chosen steps.
+#[derive(Debug, Clone, Serialize)]
+pub enum Probe {
+    /// Loss and accuracy of each member and of the ensemble (mean of outputs) on the test set, and
+    /// if wanted the outputs themselves.
+    Test {
+        /// At which steps.
+        when: When,
+        /// Whether [`Record::predictions`](super::Record::predictions) keeps the outputs.
+        keep: bool,
+    },
+    /// The sharpness in units of the next step, see [`Trainer::sharpness`]. Nothing is recorded before
+    /// the first update of an optimizer whose effective learning rates that update makes.
+    Sharpness {
+        /// Name in the record.
+        name: String,
+        /// At which steps.
+        when: When,
+        /// The examples.
+        #[serde(serialize_with = "examples")]
+        batch: Arc<Batch>,
+        /// How eigenvalues are looked for.
+        settings: EigenvalueSettings,
+    },
+    /// Measured by the caller's [`Hooks::probe`].
+    Custom {
+        /// Name in the record.
+        name: String,
+        /// At which steps.
+        when: When,
+    },
+}
+
+impl Probe {
+    /// At which steps it is measured.
+    pub fn when(&self) -> &When {
+        match self {
+            Self::Test { when, .. } | Self::Sharpness { when, .. } | Self::Custom { when, .. } => {
+                when
+            }
+        }
+    }
+}
+
+/// Examples in a record: how many, and a number that others have by a chance of 2⁻⁶⁴ only, so that a
+/// resumed run is one with the same examples.
+fn examples<S: Serializer>(batch: &Batch, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut mix = |x: f64| hash = (hash ^ x.to_bits()).wrapping_mul(0x0100_0000_01b3);
+    each_f64(&batch.inputs, &mut mix)
+        .and_then(|()| match &batch.labels {
+            Labels::Values(values) => each_f64(values, &mut mix),
+            Labels::Classes(classes) => each_f64(&classes.to_dtype(DType::F64)?, &mut mix),
+        })
+        .map_err(serde::ser::Error::custom)?;
+    let count = batch.inputs.dims().first();
+    json!({ "examples": count, "fingerprint": format!("{hash:016x}") }).serialize(serializer)
+}
+
+impl Trainer {
+    /// Measures the probes that are due at the present step, once.
+    pub(super) fn measure(&mut self, hooks: &mut dyn Hooks) -> Result<()> {
+        if self.probed == Some(self.step) {
+            return Ok(());
+        }
+        let step = self.step;
+        let due: Vec<Probe> = self
+            .settings
+            .probes
+            .iter()
+            .filter(|p| p.when().due(step))
+            .cloned()
+            .collect();
+        if !due.is_empty() {
+            self.settle(hooks)?;
+            if self.gpu.is_some() && !self.active.contains(&true) {
+                return Ok(());
+            }
+        }
+        self.probed = Some(self.step);
+        for probe in due {
+            match probe {
+                Probe::Test { keep, .. } => self.test(keep)?,
+                Probe::Sharpness {
+                    name,
+                    batch,
+                    settings,
+                    ..
+                } => {
+                    if let Some(value) = self.sharpness_so_far(&batch, settings, hooks)? {
+                        self.record.probed(&name, step, value)?;
+                    }
+                }
+                Probe::Custom { name, .. } => {
+                    let value = hooks.probe(&name, step, &self.model)?;
+                    self.record.probed(&name, step, value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The sharpness as a record keeps it; `None` where the optimizer has no effective learning rates
+    /// yet, or no member is left.
+    fn sharpness_so_far(
+        &mut self,
+        batch: &Batch,
+        settings: EigenvalueSettings,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Option<Value>> {
+        let stability = self.optimizer.stability();
+        let waits = stability.is_some_and(|s| s.needs_updates()) && self.step == 0;
+        if waits || !self.active.contains(&true) {
+            return Ok(None);
+        }
+        let found = self.sharpness(batch, settings, hooks)?;
+        serde_json::to_value(&found)
+            .map(Some)
+            .map_err(|e| Error::other(format!("the sharpness cannot be kept: {e}")))
+    }
+
+    /// The first `test_points` examples of the test set.
+    ///
+    /// # Errors
+    /// If the stream's test set cannot be had.
+    pub fn test_batch(&self) -> Result<Batch> {
+        let test = self.stream.test_set()?;
+        let all = test.inputs.dims().first().copied().unwrap_or(0);
+        let size = self.settings.test_points.unwrap_or(all).min(all);
+        test.narrow(0, size)
+    }
+
+    fn test(&mut self, keep: bool) -> Result<()> {
+        let test = self.test_batch()?;
+        let outputs = write(&self.model).predict(&test.inputs)?;
+        let mut values = vec![(
+            "test_loss".to_string(),
+            self.loss.evaluate(&outputs, &test.labels, None)?,
+        )];
+        let classes = matches!(test.labels, Labels::Classes(_));
+        if classes {
+            values.push(("test_accuracy".into(), accuracy(&outputs, &test.labels)?));
+        }
+        let loss = match self.loss {
+            Loss::CrossEntropy => ensemble_cross_entropy(&outputs, &test.labels, Average::Logits),
+            Loss::Mse => ensemble_mse(&outputs, &test.labels),
+        };
+        match loss {
+            Ok(loss) => {
+                values.push(("ensemble_test_loss".into(), vec![loss.value]));
+                if classes {
+                    let right = ensemble_accuracy(&outputs, &test.labels, Average::Logits)?;
+                    values.push(("ensemble_test_accuracy".into(), vec![right.value]));
+                }
+            }
+            // an ensemble needs a member whose outputs are finite; those of members that will be found to
+            // have diverged at the next step may not be
+            Err(error) if error.kind == ErrorKind::Diverged => {}
+            Err(error) => return Err(error),
+        }
+        self.record.measured("test", self.step, &values)?;
+        if keep {
+            self.record.predictions.insert(self.step, outputs);
+        }
+        Ok(())
+    }
+}
