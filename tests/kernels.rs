@@ -8,7 +8,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use reference::{Array, Fixture, assert_close};
 use widthwise::error::Result;
-use widthwise::metrics::{ntk, ntk_between, ntk_blocks};
+use widthwise::metrics::{NtkSettings, ntk, ntk_blocks, tangent_kernel};
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::layers::{
     Activation, Conv2d, Flatten, GlobalAvgPool, GroupNorm, LayerNorm, Linear, Pool2d, Pooling,
@@ -433,12 +433,14 @@ fn the_kernel_between_two_sets_is_part_of_that_of_both() -> Result<()> {
     let model = model(of_fixture("rows"), &[5, 9], DType::F64)?;
     let inputs = tensor("rows", &[5, 4, 3])?;
     let whole = ntk(&model, &inputs)?;
-    let between = ntk_between(&model, &inputs.narrow(0, 0, 2)?, &inputs.narrow(0, 2, 3)?)?;
-    assert_eq!(between.dims(), [2, 2, 3]);
+    let between =
+        |a: &Tensor, b: &Tensor| tangent_kernel(&model, a, Some(b), NtkSettings::default());
+    let found = between(&inputs.narrow(0, 0, 2)?, &inputs.narrow(0, 2, 3)?)?;
+    assert_eq!(found.dims(), [2, 2, 3]);
     let wanted = whole.narrow(1, 0, 2)?.narrow(2, 2, 3)?.contiguous()?;
-    assert_close("between", &to_f64(&between)?, &to_f64(&wanted)?, 1e-13);
+    assert_close("between", &to_f64(&found)?, &to_f64(&wanted)?, 1e-13);
     let none = inputs.narrow(0, 0, 0)?;
-    assert!(ntk_between(&model, &none, &inputs).is_err());
+    assert!(between(&none, &inputs).is_err());
     Ok(())
 }
 

@@ -156,6 +156,18 @@ fn what_does_not_fit_is_an_error_in_the_scripts_line() {
 }
 
 #[test]
+fn a_large_kernel_says_first_and_once_what_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "let m = init(mlp(#{ width: 8, depth: 1, inputs: 4, outputs: 1 }), sp()); let x = randn([4000, 4]);\n\
+                  for i in 0..2 { metrics::ntk(m, x[0..10]); metrics::ntk(m, x); }";
+    let (status, _, err) = run(folder.path(), script);
+    assert_eq!(status, Some(0), "{err}");
+    let line = "metrics::ntk: a kernel on 4000 points needs ";
+    assert_eq!(err.matches(line).count(), 1, "{err}");
+    assert!(!err.contains("on 10 points"), "{err}");
+}
+
+#[test]
 fn a_script_can_catch_it_and_go_on() {
     let script = "
         let kind = \"\";

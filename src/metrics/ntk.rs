@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
+use super::tangent_kernel::{NtkSettings, tangent_kernel};
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::model::Model;
@@ -9,33 +10,12 @@ use crate::nn::{Gradients, Plan};
 
 /// Each member's neural tangent kernel on `inputs [points, …]`, traced over outputs: `[members, points,
 /// points]` in the model's element type. `K[i, j] = Σ_o ⟨∂f_o(x_i)/∂θ, ∂f_o(x_j)/∂θ⟩` for the parameters
-/// as they are stored (Jacot, Gabriel, Hongler 2018), contracted layer by layer from inputs and
-/// back-propagated signals. The network is that of evaluation: batch normalisation uses its running
-/// estimates, which are not among the parameters.
+/// as they are stored (Jacot, Gabriel, Hongler 2018). It is [`tangent_kernel`] with its usual settings.
 ///
 /// # Errors
-/// If the inputs do not fit the network, there are none, or kernels and signals do not fit into memory.
+/// As for [`tangent_kernel`].
 pub fn ntk(model: &Model, inputs: &Tensor) -> Result<Tensor> {
-    let (plan, mut kernels) = prepared(model, inputs, 1)?;
-    plan.ntk(&model.values(), &kernels[0])?;
-    Ok(kernels.swap_remove(0).to_device(&Device::Cpu)?)
-}
-
-/// The kernel between two sets of inputs, `[members, points, others]`. It costs as much as the kernel
-/// of both sets together, from which it is taken.
-///
-/// # Errors
-/// As for [`ntk`].
-pub fn ntk_between(model: &Model, inputs: &Tensor, others: &Tensor) -> Result<Tensor> {
-    let (inputs, others) = (model.shaped(inputs)?, model.shaped(others)?);
-    let (n, m) = (inputs.dims()[0], others.dims()[0]);
-    if n == 0 || m == 0 {
-        return Err(empty());
-    }
-    let dtype = model.dtype();
-    let both = Tensor::cat(&[inputs.to_dtype(dtype)?, others.to_dtype(dtype)?], 0)?;
-    let kernel = ntk(model, &both)?;
-    Ok(kernel.narrow(1, 0, n)?.narrow(2, n, m)?.contiguous()?)
+    tangent_kernel(model, inputs, None, NtkSettings::default())
 }
 
 /// One parameter's part of the kernel.
@@ -52,9 +32,10 @@ pub struct NtkBlock {
 /// under a parametrization follows, `Σ_p lr_p K_p`.
 ///
 /// # Errors
-/// As for [`ntk`].
+/// If the inputs do not fit the network, there are none, layers share parameters, or kernels and signals
+/// do not fit into memory.
 pub fn ntk_blocks(model: &Model, inputs: &Tensor) -> Result<Vec<NtkBlock>> {
-    let (plan, kernels) = prepared(model, inputs, model.params().len())?;
+    let (plan, kernels) = prepared(model, inputs)?;
     plan.ntk_blocks(&model.values(), &kernels)?;
     let on_host = kernels.iter().map(|k| k.to_device(&Device::Cpu));
     let kernels = on_host.collect::<candle_core::Result<Vec<_>>>()?;
@@ -66,12 +47,12 @@ pub fn ntk_blocks(model: &Model, inputs: &Tensor) -> Result<Vec<NtkBlock>> {
     Ok(blocks.collect())
 }
 
-/// A plan after its forward pass, and `count` kernels.
-fn prepared(model: &Model, inputs: &Tensor, count: usize) -> Result<(Plan, Vec<Tensor>)> {
+/// A plan after its forward pass, and a kernel for every parameter.
+fn prepared(model: &Model, inputs: &Tensor) -> Result<(Plan, Vec<Tensor>)> {
     let inputs = model.shaped(inputs)?;
-    let points = inputs.dims()[0];
+    let (points, count) = (inputs.dims()[0], model.params().len());
     if points == 0 {
-        return Err(empty());
+        return Err(Error::shape("a kernel needs at least one input"));
     }
     let needs = |points| model.kernel_needs(points, count, None);
     memory::check_on(model.place(), "a kernel", &needs(points)?, |available| {
@@ -85,8 +66,4 @@ fn prepared(model: &Model, inputs: &Tensor, count: usize) -> Result<(Plan, Vec<T
     let zeros = || memory::zeros("kernels", &dims, model.dtype(), model.place().device());
     let kernels = (0..count).map(|_| zeros()).collect::<Result<_>>()?;
     Ok((plan, kernels))
-}
-
-fn empty() -> Error {
-    Error::shape("a kernel needs at least one input")
 }

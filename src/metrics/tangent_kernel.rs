@@ -13,6 +13,10 @@ use crate::tensor::elem::{dispatch, read, write};
 use crate::tensor::elementwise::{accumulate, scale};
 use crate::tensor::rng::Key;
 
+/// Points of the smallest block that is taken by itself: every block is run once for every other, so that
+/// smaller ones take longer than anybody means to wait.
+const LEAST_BLOCK: usize = 64;
+
 /// What a kernel says about the outputs of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NtkOutputs {
@@ -39,7 +43,7 @@ pub struct NtkSettings {
     /// Whether each parameter's part is multiplied with the factor that the parametrization gives the
     /// learning rate of gradient descent there.
     pub learning_rates: bool,
-    /// Points of a block; `None` takes as many as fit into memory.
+    /// Points of a block; `None` takes as many as fit into memory, 64 at least.
     pub block: Option<usize>,
 }
 
@@ -73,8 +77,8 @@ pub struct NtkMemory {
 /// arithmetic.
 ///
 /// # Errors
-/// If the inputs do not fit the network, there are none, a setting is 0, layers share parameters, or even
-/// blocks of one point do not fit into memory.
+/// If the inputs do not fit the network, there are none, a setting is 0, layers share parameters, or the
+/// kernel and blocks of 64 points, or of those of the settings, do not fit into memory.
 pub fn tangent_kernel(
     model: &Model,
     inputs: &Tensor,
@@ -267,7 +271,8 @@ impl<'a> Job<'a> {
             Some(_) => all,
             None => all.div_ceil(2),
         };
-        Ok(memory::largest(most, available, bytes).max(1))
+        let least = LEAST_BLOCK.min(most).max(1);
+        Ok(memory::largest(most, available, bytes).max(least))
     }
 
     fn check(&self, sizes: (usize, Option<usize>), block: usize) -> Result<()> {

@@ -1,9 +1,13 @@
 //! Lines on stdout and stderr. A reader that goes away (`widthwise … | head`) is no error.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 static COMPLAINED: AtomicBool = AtomicBool::new(false);
+static SAID: LazyLock<Mutex<HashSet<u64>>> = LazyLock::new(Mutex::default);
 
 /// Writes a line to stdout, or to stderr when stdout carries the answer.
 pub fn line(text: &str, to_stderr: bool) {
@@ -25,4 +29,15 @@ pub fn line(text: &str, to_stderr: bool) {
 /// Writes a message to stderr.
 pub fn message(text: &str) {
     line(text, true);
+}
+
+/// Writes a message to stderr, unless one about the same was written before: a probe that is measured
+/// fifty times says it once.
+pub fn message_once(about: impl Hash, text: &str) {
+    let mut hasher = DefaultHasher::new();
+    about.hash(&mut hasher);
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.insert(hasher.finish()) {
+        message(text);
+    }
 }

@@ -76,63 +76,6 @@ mod functions {
         sharpness(ctx, model, batch, Map::new())
     }
 
-    /// The empirical neural tangent kernel of each member on inputs `[points, …]` or a batch, traced
-    /// over outputs: `[members, points, points]`, `K[i, j] = Σ_o ⟨∂f_o(x_i)/∂θ, ∂f_o(x_j)/∂θ⟩` over the
-    /// parameters as they are stored (Jacot, Gabriel, Hongler 2018).
-    ///
-    /// ```rhai
-    /// let m = init(mlp(#{ depth: 1, inputs: 2, outputs: 3 }), sp());
-    /// metrics::ntk(m, tensor([[1.0, 0.0], [2.0, 1.0]]))[0].to_array()     // → [[6.0, 9.0], [9.0, 18.0]]
-    /// ```
-    #[rhai_fn(return_raw)]
-    pub fn ntk(
-        ctx: NativeCallContext,
-        model: ModelValue,
-        inputs: TensorValue,
-    ) -> RhaiResultOf<TensorValue> {
-        let kernel = metrics::ntk(&model.read(), &inputs.0);
-        kernel.map(TensorValue).or_raise(&ctx)
-    }
-
-    #[rhai_fn(name = "ntk", return_raw)]
-    pub fn ntk_batch(
-        ctx: NativeCallContext,
-        model: ModelValue,
-        batch: BatchValue,
-    ) -> RhaiResultOf<TensorValue> {
-        ntk(ctx, model, TensorValue(batch.0.inputs.clone()))
-    }
-
-    /// The empirical neural tangent kernel between two sets of inputs, or of batches:
-    /// `[members, points, others]`. It costs as much as the kernel of both sets together.
-    ///
-    /// ```rhai
-    /// let m = init(mlp(#{ depth: 1, inputs: 2, outputs: 3 }), sp());
-    /// let train = tensor([[1.0, 0.0], [2.0, 1.0]]);
-    /// metrics::ntk(m, tensor([[0.0, 1.0]]), train)[0].to_array()     // → [[3.0, 6.0]]
-    /// ```
-    #[rhai_fn(name = "ntk", return_raw)]
-    pub fn ntk_between(
-        ctx: NativeCallContext,
-        model: ModelValue,
-        inputs: TensorValue,
-        others: TensorValue,
-    ) -> RhaiResultOf<TensorValue> {
-        let kernel = metrics::ntk_between(&model.read(), &inputs.0, &others.0);
-        kernel.map(TensorValue).or_raise(&ctx)
-    }
-
-    #[rhai_fn(name = "ntk", return_raw)]
-    pub fn ntk_between_batches(
-        ctx: NativeCallContext,
-        model: ModelValue,
-        batch: BatchValue,
-        other: BatchValue,
-    ) -> RhaiResultOf<TensorValue> {
-        let [inputs, others] = [batch, other].map(|b| TensorValue(b.0.inputs.clone()));
-        ntk_between(ctx, model, inputs, others)
-    }
-
     /// The parts of the neural tangent kernel that each parameter has: an array of maps with `path`
     /// and `kernel` `[members, points, points]`, in the order of the parameters. Their sum is
     /// `metrics::ntk(m, inputs)`; weighted with the learning rates of the parameters (`lr` in the rows

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::metrics::{self, NtkOutputs, NtkSettings};
 use crate::options;
 use crate::parametrization::OptimizerFamily;
-use crate::script::{OrRaise, RhaiResultOf};
+use crate::script::{OrRaise, RhaiResultOf, output};
 
 pub(super) fn register(registry: &mut Registry) {
     registry.options(NtkOptions::spec());
@@ -48,7 +48,7 @@ options! {
         /// With `sgd(…)`, each parameter's part is multiplied with the factor that the parametrization
         /// gives the learning rate there.
         optimizer: Option<OptimizerValue> = None;
-        /// Points of a block; left out, as many as fit into memory.
+        /// Points of a block; left out, as many as fit into memory, 64 at least.
         block: Option<usize> = None, where (1.0..);
     }
 }
@@ -79,6 +79,9 @@ fn settings(what: &str, map: &Map) -> Result<NtkSettings> {
     })
 }
 
+/// Kernels that need as many bytes are announced.
+const ANNOUNCED: u64 = 100_000_000;
+
 fn kernel(
     model: &ModelValue,
     inputs: &Tensor,
@@ -86,7 +89,18 @@ fn kernel(
     map: &Map,
 ) -> Result<TensorValue> {
     let settings = settings("metrics::ntk", map)?;
-    metrics::tangent_kernel(&model.read(), inputs, others, settings).map(TensorValue)
+    let model = &model.read();
+    let points = |t: &Tensor| t.dims().first().copied().unwrap_or(0);
+    let sizes = (points(inputs), others.map(points));
+    // what is wrong with the sizes is said by the kernel itself
+    if let Ok(memory) = metrics::tangent_kernel_memory(model, sizes.0, sizes.1, settings)
+        && memory.bytes >= ANNOUNCED
+        && memory.available.is_none_or(|a| memory.bytes <= a)
+    {
+        let about = (sizes, memory.bytes, memory.block);
+        output::message_once(about, &format!("metrics::ntk: {}", memory.text));
+    }
+    metrics::tangent_kernel(model, inputs, others, settings).map(TensorValue)
 }
 
 #[allow(
@@ -97,6 +111,61 @@ fn kernel(
 #[export_module]
 mod functions {
     use super::*;
+
+    /// The empirical neural tangent kernel of each member on inputs `[points, …]` or a batch, traced
+    /// over outputs: `[members, points, points]`, `K[i, j] = Σ_o ⟨∂f_o(x_i)/∂θ, ∂f_o(x_j)/∂θ⟩` over the
+    /// parameters as they are stored (Jacot, Gabriel, Hongler 2018).
+    ///
+    /// ```rhai
+    /// let m = init(mlp(#{ depth: 1, inputs: 2, outputs: 3 }), sp());
+    /// metrics::ntk(m, tensor([[1.0, 0.0], [2.0, 1.0]]))[0].to_array()     // → [[6.0, 9.0], [9.0, 18.0]]
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn ntk(
+        ctx: NativeCallContext,
+        model: ModelValue,
+        inputs: TensorValue,
+    ) -> RhaiResultOf<TensorValue> {
+        kernel(&model, &inputs.0, None, &Map::new()).or_raise(&ctx)
+    }
+
+    #[rhai_fn(name = "ntk", return_raw)]
+    pub fn ntk_batch(
+        ctx: NativeCallContext,
+        model: ModelValue,
+        batch: BatchValue,
+    ) -> RhaiResultOf<TensorValue> {
+        ntk(ctx, model, TensorValue(batch.0.inputs.clone()))
+    }
+
+    /// The empirical neural tangent kernel between two sets of inputs, or of batches:
+    /// `[members, points, others]`. It costs as much as the kernel of both sets together.
+    ///
+    /// ```rhai
+    /// let m = init(mlp(#{ depth: 1, inputs: 2, outputs: 3 }), sp());
+    /// let train = tensor([[1.0, 0.0], [2.0, 1.0]]);
+    /// metrics::ntk(m, tensor([[0.0, 1.0]]), train)[0].to_array()     // → [[3.0, 6.0]]
+    /// ```
+    #[rhai_fn(name = "ntk", return_raw)]
+    pub fn ntk_between(
+        ctx: NativeCallContext,
+        model: ModelValue,
+        inputs: TensorValue,
+        others: TensorValue,
+    ) -> RhaiResultOf<TensorValue> {
+        kernel(&model, &inputs.0, Some(&others.0), &Map::new()).or_raise(&ctx)
+    }
+
+    #[rhai_fn(name = "ntk", return_raw)]
+    pub fn ntk_between_batches(
+        ctx: NativeCallContext,
+        model: ModelValue,
+        batch: BatchValue,
+        other: BatchValue,
+    ) -> RhaiResultOf<TensorValue> {
+        let [inputs, others] = [batch, other].map(|b| TensorValue(b.0.inputs.clone()));
+        ntk_between(ctx, model, inputs, others)
+    }
 
     /// The empirical neural tangent kernel of each member with settings, on inputs `[points, …]` or a
     /// batch, in the model's type.
@@ -113,8 +182,9 @@ mod functions {
     /// compared between widths and parametrizations. Momentum and weight decay are not in it.
     ///
     /// The kernel is made of layers' inputs and back-propagated signals. Where one pass does not fit into
-    /// memory, it is made of blocks of points, see `metrics::ntk_memory`; blocks of one point that do
-    /// not fit are an error that says what would.
+    /// memory, it is made of blocks of points; if blocks of 64 points do not fit either, it is an error that
+    /// says what would (with `block` they can be smaller, which takes long). A kernel that needs 100 MB or more first says so on stderr, in one line, once for each
+    /// size; `metrics::ntk_memory` gives the same numbers for any.
     ///
     /// ```rhai
     /// let m = init(mlp(#{ depth: 1, inputs: 2, outputs: 2 }), sp());
