@@ -35,7 +35,7 @@ export PYTHONDONTWRITEBYTECODE=1
 others() {
   case $1 in
     W5-cnn) echo "W5-cnn W5-cnn-nt" ;;
-    W3-members) ;;
+    W3-members | W7) ;;
     *) echo "$1" ;;
   esac
 }
@@ -50,8 +50,13 @@ for ((round = 1; round <= rounds; round++)); do
       python3 "$peers/run.py" "$group" --rounds 1 --seconds "$seconds" ${ONLY:+--only $ONLY} |
         sed "s/\"group\": \"$group\"/\"group\": \"$case\"/" >> "$out/peers.jsonl"
     done
-    if [ "$case" = W3-members ]; then
-      "$PEERS_HOME/venv/bin/python" scripts/bench/peers/resnet_members.py \
+    case $case in
+      W3-members) own=resnet_members ;;
+      W7) own=agreement ;;
+      *) own= ;;
+    esac
+    if [ -n "$own" ]; then
+      "$PEERS_HOME/venv/bin/python" "scripts/bench/peers/$own.py" \
         --seconds "$seconds" --threads "$threads" >> "$out/peers.jsonl"
     fi
     "$widthwise" bench "$case" --seconds "$seconds" --threads "$threads" --json >> "$out/widthwise.jsonl"

@@ -2,10 +2,12 @@
 //! set, between members of two widths, within one width, and between ensemble means.
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 use serde::Serialize;
 
+use super::function::Function;
 use super::outputs::{Outputs, squared_distance};
-use super::pair::{Function, Measure, Pair};
+use super::pair::{Measure, Pair};
 use super::stats::Summary;
 use crate::error::{Error, Result};
 
@@ -148,7 +150,7 @@ fn all_pairs(rows: &[Option<Function>], columns: &[Option<Function>], within: bo
         members: rows.len(),
         reference_members: columns.len(),
         pairs: rows
-            .iter()
+            .par_iter()
             .map(|f| columns.iter().map(|r| pair(f, r)).collect())
             .collect(),
         within,

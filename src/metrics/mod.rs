@@ -14,6 +14,7 @@ pub mod decomposition;
 mod eigenvalues;
 pub mod ensemble;
 pub mod ensemble_size;
+mod function;
 mod gpu_goal;
 mod gradient;
 pub mod hessian;
@@ -69,7 +70,7 @@ pub use loss::{
     accuracy, cross_entropy, cross_entropy_per_point, margin, mse, mse_per_point, true_class_logit,
 };
 pub use noise_scale::{NoiseScale, NoiseSettings, gradient_noise_scale};
-pub use ntk::{NtkBlock, ntk, ntk_between, ntk_blocks};
+pub use ntk::{NtkBlock, ntk, ntk_blocks};
 pub use objective::{Goal, Loss};
 pub use pair::{Measure, Pair};
 pub use rates::Rates;

@@ -2,8 +2,6 @@
 
 use serde::Serialize;
 
-use super::outputs::{Outputs, argmax, centred, log_softmax, squared_distance};
-use super::stats::correlation;
 use crate::error::{Error, Result};
 
 /// How much two functions agree on one set of points; the second is the reference.
@@ -135,84 +133,6 @@ impl Pair {
             total_variation: f64::NAN,
             kl: f64::NAN,
         }
-    }
-}
-
-/// One function on the points, with what its comparisons need.
-pub(super) struct Function {
-    outputs: usize,
-    logits: Vec<f64>,
-    centred: Vec<f64>,
-    log_p: Vec<f64>,
-}
-
-impl Function {
-    /// From logits `[points, outputs]`.
-    pub(super) fn new(logits: &[f64], outputs: usize) -> Self {
-        Self {
-            outputs,
-            logits: logits.to_vec(),
-            centred: centred(logits, outputs),
-            log_p: log_softmax(logits, outputs),
-        }
-    }
-
-    /// Every member as a function, `None` where it diverged.
-    pub(super) fn members(outputs: &Outputs) -> Vec<Option<Self>> {
-        let member = |m| {
-            let finite = outputs.is_finite(m);
-            finite.then(|| Self::new(outputs.member(m), outputs.outputs))
-        };
-        (0..outputs.members).map(member).collect()
-    }
-
-    /// How much this function agrees with a reference on the same points.
-    pub(super) fn against(&self, reference: &Self) -> Pair {
-        let relative = |f: &[f64], r: &[f64]| {
-            let size: f64 = r.iter().map(|x| x * x).sum();
-            match size > 0.0 {
-                true => squared_distance(f, r) / size,
-                false => f64::NAN,
-            }
-        };
-        let mean = |f: &[f64], r: &[f64]| squared_distance(f, r) / f.len() as f64;
-        let correlate = |f: &[f64], r: &[f64]| correlation(f, r).unwrap_or(f64::NAN);
-        let mut pair = Pair {
-            mean_squared_distance: mean(&self.logits, &reference.logits),
-            relative_squared_distance: relative(&self.logits, &reference.logits),
-            correlation: correlate(&self.logits, &reference.logits),
-            ..Pair::undefined()
-        };
-        if self.outputs > 1 {
-            pair.centred_mean_squared_distance = mean(&self.centred, &reference.centred);
-            pair.centred_relative_squared_distance = relative(&self.centred, &reference.centred);
-            pair.centred_correlation = correlate(&self.centred, &reference.centred);
-            pair.top1_agreement = self.same_predictions(reference);
-            pair.total_variation = self.total_variation(reference);
-            pair.kl = self.kl_from(reference);
-        }
-        pair
-    }
-
-    fn same_predictions(&self, other: &Self) -> f64 {
-        let rows = self.logits.chunks(self.outputs);
-        let pairs = rows.zip(other.logits.chunks(self.outputs));
-        let same = pairs.filter(|(a, b)| argmax(a) == argmax(b)).count();
-        same as f64 / (self.logits.len() / self.outputs) as f64
-    }
-
-    /// Mean over points of half the summed differences of probabilities.
-    fn total_variation(&self, other: &Self) -> f64 {
-        let terms = self.log_p.iter().zip(&other.log_p);
-        let sum: f64 = terms.map(|(a, b)| (a.exp() - b.exp()).abs()).sum();
-        sum / 2.0 / (self.logits.len() / self.outputs) as f64
-    }
-
-    /// Mean over points of KL(p_ref ‖ p).
-    fn kl_from(&self, reference: &Self) -> f64 {
-        let terms = reference.log_p.iter().zip(&self.log_p);
-        let sum: f64 = terms.map(|(r, f)| r.exp() * (r - f)).sum();
-        sum / (self.logits.len() / self.outputs) as f64
     }
 }
 
