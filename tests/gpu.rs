@@ -415,6 +415,37 @@ fn architectures_print_the_same_on_every_device() {
     }
 }
 
+/// What is measured inside a network: gradients, activations, feature kernels, attention maps.
+#[test]
+fn measurements_print_the_same_on_every_device() {
+    let script = r#"
+        let round = |x| (x * 1e5).round() / 1e5;
+        let tokens = data::markov_tokens(#{ vocab: 7, context: 5, test_size: 4 });
+        let images = data::synthetic_images(#{ test_size: 4 });
+        for one in [
+            [transformer(#{ width: 8, heads: 2, depth: 1, context: 5, preset: "llama" }), tokens, "blocks.0.mlp"],
+            [resnet(#{ depth: 8, width: 2, groups: 1 }), images, "stages.0.0.norm1.preactivation"],
+        ] {
+            let m = init(one[0], mup(), #{ members: 2, dtype: "f64" });
+            let batch = one[1].batch(3);
+            let gradients = metrics::gradients(m, batch);
+            for path in gradients.keys() { print(`${path} ${round.call(gradients[path].abs().mean())}`); }
+            print(round.call(m.activation(one[2], batch.inputs).abs().mean()));
+            print(round.call(metrics::feature_kernel(m, one[2], batch.inputs).mean()));
+            print(round.call(m.predict(batch).abs().mean()));
+        }
+        let m = init(transformer(#{ width: 8, heads: 2, depth: 1, context: 5, vocab: 7 }), mup(), #{ members: 2, dtype: "f64" });
+        let maps = metrics::attention_maps(m, 0, tokens.batch(3).inputs);
+        print(maps[1][2][1][4].to_array().map(|x| round.call(x)));
+    "#;
+    let cpu = printed("cpu", script);
+    assert_eq!(cpu.lines().count(), 45, "{cpu}");
+    assert_eq!(printed("emulated", script), cpu);
+    if open(Name::Cuda(0)).is_ok() {
+        assert_eq!(printed("cuda", script), cpu);
+    }
+}
+
 #[test]
 fn wrong_tokens_are_named() {
     let script = r#"
