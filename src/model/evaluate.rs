@@ -120,7 +120,10 @@ impl Model {
             return Err(Error::shape("a model cannot be run on no inputs at all"));
         }
         let usual = (EVAL_POSITIONS / self.rows(1).max(1)).clamp(1, EVAL_BATCH);
-        let batch = minibatch.unwrap_or(usual).max(1);
+        // pieces of one size, where that can be, so that one plan serves all of them
+        let batch = minibatch
+            .unwrap_or(points.div_ceil(points.div_ceil(usual)))
+            .max(1);
         let is_apart = path.rsplit('.').next() == Some(PREACTIVATION);
         let mut apart: Option<Plan> = None;
         if is_apart {

@@ -4,6 +4,7 @@
 //! A folder of its own, since a model joins a network with a parametrization and is what trainers,
 //! metrics and probes all look at.
 
+mod build;
 mod compare;
 mod evaluate;
 mod explain;

@@ -3,9 +3,12 @@
 mod backward;
 mod build;
 mod gpu;
+mod gpu_hessian;
 mod gpu_ntk;
 mod gram;
+mod ntk;
 mod place;
+mod queue;
 mod run;
 mod signal;
 mod tangent;
@@ -15,19 +18,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 
-use super::gpu::Span;
-use super::kernel::Combinations;
 use super::layer::{Layer, LayerElem, Param};
 use super::layers::Attention;
 use super::node::Node;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Place};
+use crate::gpu::Place;
 use crate::memory::Need;
 use crate::tensor::elem::unsupported;
 use crate::tensor::rng::Key;
 use build::Builder;
 pub use build::Gradients;
 use gpu::GpuRunner;
+pub use queue::GpuPlan;
 pub use run::MemberWork;
 use run::Runner;
 pub use tangent::Curvature;
@@ -125,6 +127,7 @@ macro_rules! typed {
         }
     };
 }
+use typed;
 
 impl Plan {
     /// Compiles `nodes` for inputs of the given shape; `gradients` says which passes are available.
@@ -369,123 +372,6 @@ impl Plan {
         bound.hessian_vector(&self.ops, &inputs, self.members, &direction, loss)
     }
 
-    /// The empirical neural tangent kernel of each member on the inputs of the last forward pass,
-    /// traced over outputs, with respect to the parameters as they are stored (without multipliers of
-    /// learning rates): `kernels [members, batch, batch]`.
-    ///
-    /// # Errors
-    /// If there was no forward pass, or a layer mixes the examples of a batch in the plan's mode.
-    pub fn ntk(&self, params: &[Param<'_>], kernel: &Tensor) -> Result<()> {
-        let slots = vec![0; params.len()];
-        let kernels = std::slice::from_ref(kernel);
-        self.ntk_of(params, kernels, &slots, Combinations::Each)
-    }
-
-    /// The parts of [`Plan::ntk`] that each parameter has, whose sum it is: a kernel
-    /// `[members, batch, batch]` for every parameter, in their order.
-    ///
-    /// # Errors
-    /// As for [`Plan::ntk`], and if there are not as many kernels as parameters.
-    pub fn ntk_blocks(&self, params: &[Param<'_>], kernels: &[Tensor]) -> Result<()> {
-        if kernels.len() != params.len() {
-            return Err(other_params(params.len(), kernels.len()));
-        }
-        let slots: Vec<usize> = (0..params.len()).collect();
-        self.ntk_of(params, kernels, &slots, Combinations::Each)
-    }
-
-    /// What [`Plan::ntk_of`] needs for `count` kernels: the buffers of a plan for forward passes, the
-    /// kernels, and an estimate from above of what is on the way back. `combinations` is how many
-    /// combinations of outputs an example has, `None` for each output by itself.
-    ///
-    /// # Errors
-    /// If a layer cannot take its input.
-    pub fn ntk_needs(
-        nodes: &[Node],
-        input: &[usize],
-        (members, batch): (usize, usize),
-        place: (DType, &Place),
-        (count, combinations): (usize, Option<usize>),
-    ) -> Result<Vec<Need>> {
-        let (sizes, gradients) = ((members, batch), Gradients::None);
-        let mut needs = Self::needs(nodes, input, sizes, place, gradients)?;
-        let built = Builder::counted(nodes, input, sizes, place, gradients)?;
-        let number = place.0.size_in_bytes();
-        needs.extend((0..count).map(|_| Need {
-            name: "kernel".to_string(),
-            shape: vec![members, batch, batch],
-            number,
-        }));
-        let at_once = members.min(rayon::current_num_threads());
-        needs.push(Need {
-            name: "products in a layer".to_string(),
-            shape: vec![2 * at_once, batch, batch],
-            number,
-        });
-        needs.push(Need {
-            name: "gradients of outputs".to_string(),
-            shape: vec![at_once, gram::on_the_way(&built, combinations)],
-            number,
-        });
-        Ok(needs)
-    }
-
-    /// Kernels `[members, batch, batch]` of combinations of the outputs on the inputs of the last
-    /// forward pass; `slots` says for each parameter to which of `kernels` its part is added.
-    ///
-    /// # Errors
-    /// As for [`Plan::ntk`]; if there is not one slot for every parameter, a slot is no kernel, or
-    /// there are not as many numbers in the combinations as they need.
-    pub fn ntk_of(
-        &self,
-        params: &[Param<'_>],
-        kernels: &[Tensor],
-        slots: &[usize],
-        combinations: Combinations<'_>,
-    ) -> Result<()> {
-        let inputs = self.last_inputs()?;
-        if slots.len() != params.len() {
-            return Err(other_params(params.len(), slots.len()));
-        }
-        if let Some(slot) = slots.iter().find(|&&s| s >= kernels.len()) {
-            return Err(Error::shape(format!(
-                "there are {} kernels, and a parameter has number {slot}",
-                kernels.len()
-            )));
-        }
-        let outputs = self.output().dims()[1..].iter().product::<usize>() / self.batch.max(1);
-        let fits = match combinations {
-            Combinations::Each => true,
-            Combinations::Directions(all) => all.len() % outputs.max(1) == 0,
-            Combinations::OfExamples(all) => all.len() == self.batch * outputs,
-        };
-        if !fits {
-            return Err(Error::shape(format!(
-                "combinations of {outputs} outputs of {} examples have another size",
-                self.batch
-            )));
-        }
-        let parts = gram::Parts {
-            slots,
-            combinations,
-        };
-        let wanted = [self.members, self.batch, self.batch];
-        if let Some(other) = kernels.iter().find(|k| k.dims() != wanted) {
-            return Err(Error::shape(format!(
-                "the kernels have shape {wanted:?}, got {:?}",
-                other.dims()
-            )));
-        }
-        typed!(self,
-            runner => runner.bind(params, &[], self.mode())?.ntk(&self.ops, &inputs, self.members, kernels, parts),
-            gpu => {
-                gpu.check_params(params.len())?;
-                let kernels = kernels.iter().map(gpu::span).collect::<Result<Vec<_>>>()?;
-                gpu.ntk(&self.ops, &gpu::params(params)?, (&kernels, parts), self.is_training())
-            },
-        )
-    }
-
     fn runner<T: LayerElem>(&self) -> Result<&Runner<T>> {
         let runner: &dyn Any = match &self.runner {
             Typed::F32(runner) => runner,
@@ -510,100 +396,6 @@ impl Plan {
             return Err(Error::other("the plan was compiled without gradients"));
         }
         Ok(())
-    }
-}
-
-/// A plan on a GPU: its passes as work to be queued, in the order in which it shall be done.
-#[derive(Debug, Clone, Copy)]
-pub struct GpuPlan<'a> {
-    plan: &'a Plan,
-    runner: &'a GpuRunner,
-}
-
-impl<'a> GpuPlan<'a> {
-    /// The GPU.
-    pub fn gpu(&self) -> &'a Arc<Gpu> {
-        &self.runner.gpu
-    }
-
-    /// The type of activations.
-    pub fn stored(&self) -> crate::gpu::Stored {
-        self.runner.stored
-    }
-
-    /// The output of the forward pass.
-    pub fn output(&self) -> Span {
-        self.runner.value(self.runner.last)
-    }
-
-    /// The gradient of the output, if there is room for one.
-    pub fn output_gradient(&self) -> Option<Span> {
-        self.runner.gradient(self.runner.last)
-    }
-
-    /// Copies what a step's passes read: inputs `[batch, …]` on the host, of any float type, and random
-    /// keys.
-    ///
-    /// # Errors
-    /// If the inputs do not have the shape that the plan was compiled for.
-    pub fn set_batch(&self, inputs: &Tensor) -> Result<()> {
-        let inputs = self.plan.inputs(inputs)?;
-        self.runner.set_inputs(&self.plan.ops, &inputs)?;
-        self.runner.set_mode(&self.plan.ops, &self.plan.mode())
-    }
-
-    /// Queues the forward pass.
-    ///
-    /// # Errors
-    /// If a layer fails.
-    pub fn forward(&self, params: &[Param<'_>]) -> Result<()> {
-        let training = self.plan.is_training();
-        self.runner
-            .forward(&self.plan.ops, &gpu::params(params)?, training)
-    }
-
-    /// Queues the backward pass.
-    ///
-    /// # Errors
-    /// As for [`Plan::backward`].
-    pub fn backward(&self, params: &[Param<'_>], grads: &[Tensor]) -> Result<()> {
-        self.plan.backward(params, grads)
-    }
-
-    /// Queues that running estimates follow the batch, of members whose 32-bit word at `active` is not 0.
-    ///
-    /// # Errors
-    /// If a layer fails.
-    pub fn update_estimates(&self, params: &[Param<'_>], active: u64) -> Result<()> {
-        let params = gpu::params(params)?;
-        self.runner
-            .update_estimates(&self.plan.ops, &params, active)
-    }
-
-    /// Queues a Hessian–vector product, see [`Plan::hessian_vector`]; `bend` writes the tangent of the
-    /// loss's gradient from outputs and their tangent.
-    ///
-    /// # Errors
-    /// As for [`Plan::hessian_vector`].
-    pub fn hessian_vector(
-        &self,
-        params: &[Param<'_>],
-        direction: &[Tensor],
-        image: &[Tensor],
-        bend: &dyn Fn(Span, Span, Span) -> Result<()>,
-    ) -> Result<()> {
-        if direction.len() != params.len() || image.len() != params.len() {
-            return Err(other_params(params.len(), direction.len().min(image.len())));
-        }
-        let moved = params.iter().zip(direction).map(|(param, value)| Param {
-            value,
-            multiplier: param.multiplier,
-        });
-        let direction = gpu::params(&moved.collect::<Vec<_>>())?;
-        let image = image.iter().map(gpu::span).collect::<Result<Vec<_>>>()?;
-        let params = gpu::params(params)?;
-        self.runner
-            .hessian_vector(&self.plan.ops, &params, &direction, &image, bend)
     }
 }
 

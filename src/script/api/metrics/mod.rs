@@ -6,13 +6,15 @@ mod curves;
 mod derivatives;
 mod dynamics;
 mod ensembles;
-mod kernels;
+mod infinite_kernels;
+mod kernel_regression;
+mod kernel_spectra;
 mod losses;
 mod representations;
 mod tangent_kernels;
 
 use candle_core::{Device, Tensor};
-use rhai::{Dynamic, NativeCallContext};
+use rhai::{Dynamic, Map, NativeCallContext};
 
 use super::tensor::TensorValue;
 use super::{Registry, values};
@@ -31,7 +33,9 @@ pub fn register(registry: &mut Registry) {
     dynamics::register(registry);
     representations::register(registry);
     tangent_kernels::register(registry);
-    kernels::register(registry);
+    kernel_spectra::register(registry);
+    kernel_regression::register(registry);
+    infinite_kernels::register(registry);
 }
 
 /// Logits and labels as a metric takes them.
@@ -51,4 +55,10 @@ fn per_point(rows: &[Vec<f64>]) -> Result<TensorValue> {
     let flat: Vec<f64> = rows.iter().flatten().copied().collect();
     let tensor = Tensor::from_vec(flat, (rows.len(), points), &Device::Cpu)?;
     Ok(TensorValue(tensor))
+}
+
+/// Entries of a map.
+fn entries(entries: impl IntoIterator<Item = (&'static str, Dynamic)>) -> Map {
+    let entries = entries.into_iter();
+    entries.map(|(name, value)| (name.into(), value)).collect()
 }
