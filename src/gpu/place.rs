@@ -42,6 +42,13 @@ impl Place {
         }
     }
 
+    /// Bytes of a GPU's memory that are in use, by all processes on it, and bytes in all; `None` on the CPU
+    /// and where the driver does not say.
+    pub fn used(&self) -> Option<(u64, u64)> {
+        let (free, all) = self.gpu()?.memory().ok()?;
+        Some((all.saturating_sub(free), all))
+    }
+
     /// Its name in records: `cpu`, or `cuda:` with a number and the GPU's name.
     pub fn name(&self) -> String {
         match self {

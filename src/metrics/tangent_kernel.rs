@@ -13,9 +13,13 @@ use crate::tensor::elem::{dispatch, read, write};
 use crate::tensor::elementwise::{accumulate, scale};
 use crate::tensor::rng::Key;
 
-/// Points of the smallest block that is taken by itself: every block is run once for every other, so that
-/// smaller ones take longer than anybody means to wait.
-const LEAST_BLOCK: usize = 64;
+/// Blocks that a kernel is made of at most, where their size is not given: each is run once with every
+/// other, so that more of them take longer than anybody means to wait.
+const BLOCKS: usize = 16;
+
+fn least_block(points: usize) -> usize {
+    points.div_ceil(BLOCKS)
+}
 
 /// What a kernel says about the outputs of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,7 +47,8 @@ pub struct NtkSettings {
     /// Whether each parameter's part is multiplied with the factor that the parametrization gives the
     /// learning rate of gradient descent there.
     pub learning_rates: bool,
-    /// Points of a block; `None` takes as many as fit into memory, 64 at least.
+    /// Points of a block; `None` takes as many as fit into memory, a sixteenth of all at
+    /// least.
     pub block: Option<usize>,
 }
 
@@ -78,7 +83,7 @@ pub struct NtkMemory {
 ///
 /// # Errors
 /// If the inputs do not fit the network, there are none, a setting is 0, layers share parameters, or the
-/// kernel and blocks of 64 points, or of those of the settings, do not fit into memory.
+/// kernel and blocks of a sixteenth of its points, or of those of the settings, do not fit into memory.
 pub fn tangent_kernel(
     model: &Model,
     inputs: &Tensor,
@@ -271,8 +276,7 @@ impl<'a> Job<'a> {
             Some(_) => all,
             None => all.div_ceil(2),
         };
-        let least = LEAST_BLOCK.min(most).max(1);
-        Ok(memory::largest(most, available, bytes).max(least))
+        Ok(memory::largest(most, available, bytes).max(least_block(all)))
     }
 
     fn check(&self, sizes: (usize, Option<usize>), block: usize) -> Result<()> {
@@ -280,7 +284,8 @@ impl<'a> Job<'a> {
         memory::check_on(self.model.place(), "a kernel", &needs, |available| {
             let bytes = |n: usize| {
                 let sizes = (n, sizes.1.map(|o| o.min(n)));
-                Some(memory::total(&self.needs(sizes, block.min(n)).ok()?))
+                let block = self.settings.block.unwrap_or(least_block(n)).min(n);
+                Some(memory::total(&self.needs(sizes, block).ok()?))
             };
             let points = sizes.0;
             let fits = memory::largest(points, available, bytes);

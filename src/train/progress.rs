@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::memory::readable;
+
 /// Where a run stands.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
@@ -84,18 +86,23 @@ impl Reporter {
         }
     }
 
-    /// Ends the display with a line about the whole run.
-    pub fn finish(&self, p: Progress) {
+    /// Ends the display with a line about the whole run; `memory` is a GPU's in use, and all of it.
+    pub fn finish(&self, p: Progress, memory: Option<(u64, u64)>) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
         let seconds = self.start.elapsed().as_secs_f64();
         let Self { name, .. } = self;
         eprintln!(
-            "{name}: {} steps in {seconds:.1} s ({:.1} steps/s), loss {:.4}",
+            "{name}: {} steps in {seconds:.1} s ({:.1} steps/s), loss {:.4}{}",
             p.done,
             p.done as f64 / seconds.max(1e-9),
-            p.loss
+            p.loss,
+            memory.map_or_else(String::new, |(used, all)| format!(
+                ", {} of the GPU's {} in use",
+                readable(used.into()),
+                readable(all.into())
+            ))
         );
     }
 }

@@ -247,14 +247,26 @@ impl Record {
         self.line(|| json!({ "type": kind, "value": value }))
     }
 
-    /// The end of a run of steps: `done` or `interrupted`.
+    /// The end of a run of steps: `done` or `interrupted`; on a GPU with the bytes of its memory that are
+    /// in use, and all of them.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn end(&mut self, status: &str, steps: u64, seconds: f64) -> Result<()> {
-        let line =
-            || json!({ "type": "end", "status": status, "steps": steps, "seconds": seconds });
-        self.line(line)
+    pub fn end(
+        &mut self,
+        status: &str,
+        steps: u64,
+        seconds: f64,
+        memory: Option<(u64, u64)>,
+    ) -> Result<()> {
+        self.line(|| {
+            let mut line =
+                json!({ "type": "end", "status": status, "steps": steps, "seconds": seconds });
+            if let Some((used, all)) = memory {
+                line["gpu_memory"] = json!({ "used": used, "total": all });
+            }
+            line
+        })
     }
 }
 

@@ -322,8 +322,11 @@ impl Trainer {
             RunEnd::Interrupted => "interrupted",
             RunEnd::AllDiverged => "all members diverged",
         };
-        self.record
-            .end(status, self.step, start.elapsed().as_secs_f64())?;
+        let (seconds, memory) = (
+            start.elapsed().as_secs_f64(),
+            read(&self.model).place().used(),
+        );
+        self.record.end(status, self.step, seconds, memory)?;
         Ok(end)
     }
 

@@ -48,7 +48,7 @@ options! {
         /// With `sgd(…)`, each parameter's part is multiplied with the factor that the parametrization
         /// gives the learning rate there.
         optimizer: Option<OptimizerValue> = None;
-        /// Points of a block; left out, as many as fit into memory, 64 at least.
+        /// Points of a block; left out, as many as fit into memory, a sixteenth of all at least.
         block: Option<usize> = None, where (1.0..);
     }
 }
@@ -182,8 +182,8 @@ mod functions {
     /// compared between widths and parametrizations. Momentum and weight decay are not in it.
     ///
     /// The kernel is made of layers' inputs and back-propagated signals. Where one pass does not fit into
-    /// memory, it is made of blocks of points; if blocks of 64 points do not fit either, it is an error that
-    /// says what would (with `block` they can be smaller, which takes long). A kernel that needs 100 MB or more first says so on stderr, in one line, once for each
+    /// memory, it is made of blocks of points; if the kernel and blocks of a sixteenth of the points do not fit
+    /// either, it is an error that says what would (with `block` they can be smaller, which takes long). A kernel that needs 100 MB or more first says so on stderr, in one line, once for each
     /// size; `metrics::ntk_memory` gives the same numbers for any.
     ///
     /// ```rhai

@@ -1,5 +1,7 @@
 //! A trainer that takes steps: the script's schedule and probes, and progress.
 
+use std::sync::PoisonError;
+
 use rhai::{Dynamic, NativeCallContext};
 use serde_json::Value;
 
@@ -79,7 +81,9 @@ impl Training {
         };
         let end = self.trainer.run(steps, &mut hooks);
         if let (Some(reporter), Some(last)) = (&hooks.reporter, hooks.last) {
-            reporter.finish(last);
+            let model = self.trainer.model().read();
+            let model = model.unwrap_or_else(PoisonError::into_inner);
+            reporter.finish(last, model.place().used());
         }
         end
     }
