@@ -10,11 +10,12 @@ use serde::Serialize;
 use super::checks;
 use crate::error::{Error, Result};
 
-/// Settings of the streams that read files: [`Mnist`](super::Mnist) and
-/// [`Cifar10`](super::Cifar10).
+/// Settings of the streams that read files: [`Mnist`](super::Mnist), [`Cifar10`](super::Cifar10) and
+/// [`Cifar5m`](super::Cifar5m).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FileSettings {
-    /// The folder with the files; empty (the default) downloads them where the build can.
+    /// The folder with the files; empty (the default) downloads them where the build can, but for
+    /// CIFAR-5m.
     pub folder: PathBuf,
     /// How often to go through the examples; `None` (the default) is endlessly, 1 is online
     /// training.
@@ -26,7 +27,8 @@ pub struct FileSettings {
     pub seed: u64,
     /// How many training examples to use, the first ones of the files; `None` (the default) is all.
     pub limit: Option<usize>,
-    /// How many test examples to use, the first ones of the file; `None` (the default) is all.
+    /// How many test examples to use, the first ones of the file; `None` (the default) is all, for
+    /// CIFAR-5m 10,000.
     pub test_size: Option<usize>,
     /// Whether to subtract the data set's channel means and divide by its standard deviations
     /// (default); otherwise pixels are in [0, 1].
@@ -160,6 +162,27 @@ pub(crate) fn read(
             "more bytes than that".to_string()
         },
     ))
+}
+
+/// Fills `bytes` from `start` on, without a place in the file that threads would share.
+#[cfg(unix)]
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], start: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, start)
+}
+
+/// Fills `bytes` from `start` on.
+#[cfg(windows)]
+pub(crate) fn read_at(file: &File, mut bytes: &mut [u8], mut start: u64) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, start)? {
+            0 => return Err(IoErrorKind::UnexpectedEof.into()),
+            read => {
+                bytes = &mut bytes[read..];
+                start += read as u64;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Appends up to `count` bytes.

@@ -8,12 +8,14 @@
 //! | [`MarkovTokens`] | endless token sequences of a random Markov chain |
 //! | [`Mnist`] | MNIST and Fashion-MNIST from idx files |
 //! | [`Cifar10`] | CIFAR-10 from its binary batches |
+//! | [`Cifar5m`] | CIFAR-5m, read from its parts as it is needed |
 //! | [`Text`] | endless windows of a text file |
 //! | [`FromTensors`] | the caller's own arrays |
 
 mod bytes;
 mod checks;
 mod cifar10;
+mod cifar5m;
 mod describe;
 mod files;
 mod from_tensors;
@@ -22,6 +24,7 @@ mod hub;
 mod idx;
 mod markov_tokens;
 mod mnist;
+mod npz;
 mod order;
 mod sparse_parity;
 mod stream;
@@ -33,6 +36,7 @@ mod testing;
 mod text;
 mod vocabulary;
 
+pub use cifar5m::Cifar5m;
 pub use cifar10::Cifar10;
 pub use describe::describe;
 pub use files::FileSettings;
