@@ -80,31 +80,8 @@ pub(crate) fn find(folder: &Path, names: &[String]) -> Result<PathBuf> {
         [only] => format!("the file {only}"),
         _ => format!("one of the files {}", names.join(", ")),
     };
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) => {
-            let found = match error.kind() {
-                IoErrorKind::NotFound => "no such folder",
-                IoErrorKind::NotADirectory => "a file instead of a folder",
-                _ => return Err(Error::io(folder, &error)),
-            };
-            return Err(Error::data(
-                folder,
-                format!("a folder with {wanted}"),
-                found,
-            ));
-        }
-    };
-    let mut present: Vec<String> = entries
-        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
-        .collect();
-    present.sort_unstable();
-    const SHOWN: usize = 12;
-    let found = match present.len() {
-        0 => "an empty folder".to_string(),
-        n if n > SHOWN => format!("{} and {} more", present[..SHOWN].join(", "), n - SHOWN),
-        _ => present.join(", "),
-    };
+    let present = present(folder, &format!("a folder with {wanted}"))?;
+    let found = some_of(&present);
     let error = Error::data(folder, wanted, found);
     let packed = present.iter().find(|file| {
         names
@@ -115,6 +92,50 @@ pub(crate) fn find(folder: &Path, names: &[String]) -> Result<PathBuf> {
         Some(file) => error.with_help(format!("unpack {file} first")),
         None => error,
     })
+}
+
+/// The first of the folders `names` within `folder`.
+pub(crate) fn find_folder(folder: &Path, names: &[&str]) -> Result<PathBuf> {
+    let mut paths = names.iter().map(|name| folder.join(name));
+    if let Some(path) = paths.find(|path| path.is_dir()) {
+        return Ok(path);
+    }
+    let names: Vec<String> = names.iter().map(|name| format!("{name}/")).collect();
+    let wanted = format!("a folder with {}", names.join(" or "));
+    let present = present(folder, &wanted)?;
+    Err(Error::data(folder, wanted, some_of(&present)))
+}
+
+/// What is in a folder, for a message.
+pub(crate) fn listed(folder: &Path) -> Result<String> {
+    Ok(some_of(&present(folder, "a folder")?))
+}
+
+/// The sorted names in a folder, which should be `wanted`.
+fn present(folder: &Path, wanted: &str) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder).map_err(|error| {
+        let found = match error.kind() {
+            IoErrorKind::NotFound => "no such folder",
+            IoErrorKind::NotADirectory => "a file instead of a folder",
+            _ => return Error::io(folder, &error),
+        };
+        Error::data(folder, wanted, found)
+    })?;
+    let mut present: Vec<String> = entries
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    present.sort_unstable();
+    Ok(present)
+}
+
+/// The first of these names and how many more there are.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 12;
+    match names.len() {
+        0 => "an empty folder".to_string(),
+        n if n > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), n - SHOWN),
+        _ => names.join(", "),
+    }
 }
 
 /// Reads a file that must have exactly the length that `length` computes from its first `header`

@@ -9,6 +9,7 @@
 //! | [`Mnist`] | MNIST and Fashion-MNIST from idx files |
 //! | [`Cifar10`] | CIFAR-10 from its binary batches |
 //! | [`Cifar5m`] | CIFAR-5m, read from its parts as it is needed |
+//! | [`ImageFolder`] | JPEG and PNG files in a folder for each class, as ImageNet is kept |
 //! | [`Text`] | endless windows of a text file |
 //! | [`FromTensors`] | the caller's own arrays |
 
@@ -22,6 +23,7 @@ mod from_tensors;
 mod generate;
 mod hub;
 mod idx;
+mod image_folder;
 mod markov_tokens;
 mod mnist;
 mod npz;
@@ -41,6 +43,7 @@ pub use cifar10::Cifar10;
 pub use describe::describe;
 pub use files::FileSettings;
 pub use from_tensors::{FromTensors, FromTensorsSettings};
+pub use image_folder::{Augment, ImageFolder, ImageFolderSettings};
 pub use markov_tokens::{MarkovTokens, MarkovTokensSettings};
 pub use mnist::{Mnist, MnistKind};
 pub use sparse_parity::{SparseParity, SparseParitySettings};

@@ -7,12 +7,15 @@ use rhai::plugin::*;
 
 use super::super::Registry;
 use super::{StreamValue, readable, stream};
-use crate::data::{Cifar5m, Cifar10, FileSettings, Mnist, MnistKind};
+use crate::data::{
+    Augment, Cifar5m, Cifar10, FileSettings, ImageFolder, ImageFolderSettings, Mnist, MnistKind,
+};
 use crate::options;
 use crate::script::RhaiResultOf;
 
 pub(super) fn register(registry: &mut Registry) {
     registry.options(FileOptions::spec());
+    registry.options(ImageFolderOptions::spec());
     registry.module("data", rhai::exported_module!(functions));
 }
 
@@ -34,6 +37,42 @@ options! {
         test_size: Option<usize> = None, where (1.0..);
         /// Whether to subtract the data set's channel means and divide by its standard deviations;
         /// otherwise pixels are in 0 to 1.
+        normalize: bool = true;
+    }
+}
+
+crate::choice! { Augment {
+    "none" => Augment::None, "standard" => Augment::Standard,
+} }
+
+options! {
+    /// Settings of a folder of images.
+    pub struct ImageFolderOptions for "data::image_folder" {
+        /// Height and width of the inputs in pixels.
+        size: usize = 32, where (1.0..=4096.0);
+        /// What an image's short side is resized to before the centre is cut out, over `size`; 1
+        /// keeps the whole short side, 256.0/224 is customary for ImageNet at 224 pixels.
+        resize_ratio: f64 = 1.0, where (1.0..=8.0);
+        /// What is done to training images: `"none"`, the same as to test images, or `"standard"`, a
+        /// random part of 0.08 to 1 of the area with sides in a ratio of 3/4 to 4/3, mirrored half of
+        /// the time, as torchvision's `RandomResizedCrop` and `RandomHorizontalFlip` do. It is drawn
+        /// from (seed, position) and the same for all members and widths.
+        augment: Augment = Augment::None;
+        /// How often to go through the examples; absent means endlessly, 1 is online training.
+        epochs: Option<u64> = None, where (1.0..);
+        /// Whether each epoch has an order of its own, drawn from (seed, epoch); otherwise files come
+        /// in the order of their names, classes in turn.
+        shuffle: bool = true;
+        /// Seed of the order and of what is drawn for `augment`.
+        seed: u64 = 0;
+        /// How many training examples to use: the first one of each class, then the second one, and
+        /// so on; absent means all.
+        limit: Option<usize> = None, where (1.0..);
+        /// How many test examples to use, in the same order; absent means 10,000, or all if there are
+        /// fewer.
+        test_size: Option<usize> = None, where (1.0..);
+        /// Whether to subtract ImageNet's channel means 0.485, 0.456, 0.406 and divide by its
+        /// standard deviations 0.229, 0.224, 0.225; otherwise pixels are in 0 to 1.
         normalize: bool = true;
     }
 }
@@ -199,5 +238,52 @@ mod functions {
     #[rhai_fn(name = "cifar5m", return_raw, volatile)]
     pub fn cifar5m(ctx: NativeCallContext, folder: &str) -> RhaiResultOf<StreamValue> {
         cifar5m_with(ctx, folder, Map::new())
+    }
+
+    /// Images in the layout of torchvision's `ImageFolder`, in which ImageNet is kept: `train/CLASS/…`
+    /// and `val/CLASS/…` or `test/CLASS/…` with `.jpg`, `.jpeg` and `.png` files (in capitals too).
+    /// Classes are numbered in the order of their names. Inputs are `[batch, 3, size, size]`: the short
+    /// side is resized to `size` × `resize_ratio`, with Pillow's antialiased bilinear filter, and the
+    /// centre cut out. Grey, CMYK and transparent images become RGB.
+    ///
+    /// Only names are kept in memory: the images of a batch are read and decoded when it is made, on
+    /// all threads, while the batch before is trained on. Fails for a folder of another layout, for a
+    /// class without images, and, when a batch is made, for a damaged image, whose path it names.
+    ///
+    /// ```rhai
+    /// let said = "";
+    /// try { data::image_folder("no/such/folder", #{ size: 64 }) } catch (e) { said = e.kind; }
+    /// said        // → "data"
+    /// ```
+    #[rhai_fn(name = "image_folder", return_raw, volatile)]
+    pub fn image_folder_with(
+        ctx: NativeCallContext,
+        folder: &str,
+        settings: Map,
+    ) -> RhaiResultOf<StreamValue> {
+        let folder = readable(&ctx, folder)?;
+        let o = ImageFolderOptions::from_map(&ctx, &settings)?;
+        let files = FileSettings {
+            folder,
+            epochs: o.epochs,
+            shuffle: o.shuffle,
+            seed: o.seed,
+            limit: o.limit,
+            test_size: o.test_size,
+            normalize: o.normalize,
+        };
+        let settings = ImageFolderSettings {
+            files,
+            size: o.size,
+            resize_ratio: o.resize_ratio,
+            augment: o.augment,
+        };
+        stream(&ctx, ImageFolder::new(settings))
+    }
+
+    // every setting has a default
+    #[rhai_fn(name = "image_folder", return_raw, volatile)]
+    pub fn image_folder(ctx: NativeCallContext, folder: &str) -> RhaiResultOf<StreamValue> {
+        image_folder_with(ctx, folder, Map::new())
     }
 }
