@@ -146,16 +146,7 @@ pub(crate) fn read(
     header: usize,
     length: impl FnOnce(&[u8]) -> Result<u64>,
 ) -> Result<Vec<u8>> {
-    let mut file = File::open(path).map_err(|error| Error::io(path, &error))?;
-    let mut start = Vec::new();
-    read_some(path, &mut file, 2, &mut start)?;
-    let packed = start == [0x1f, 0x8b];
-    let raw = std::io::Cursor::new(start).chain(file);
-    let mut reader: Box<dyn Read> = if packed {
-        Box::new(MultiGzDecoder::new(raw))
-    } else {
-        Box::new(raw)
-    };
+    let (mut reader, packed) = unpacking(path)?;
     let mut bytes = Vec::new();
     read_some(path, &mut reader, header as u64, &mut bytes)?;
     if bytes.len() < header {
@@ -206,24 +197,47 @@ pub(crate) fn read_at(file: &File, mut bytes: &mut [u8], mut start: u64) -> std:
     Ok(())
 }
 
+/// A file, and whether it is gzipped; it is unpacked on the way then, whatever it is called.
+fn unpacking(path: &Path) -> Result<(Box<dyn Read>, bool)> {
+    let mut file = File::open(path).map_err(|error| Error::io(path, &error))?;
+    let mut start = Vec::new();
+    read_some(path, &mut file, 2, &mut start)?;
+    let packed = start == [0x1f, 0x8b];
+    let raw = std::io::Cursor::new(start).chain(file);
+    Ok(match packed {
+        true => (
+            Box::new(MultiGzDecoder::new(std::io::BufReader::new(raw))),
+            true,
+        ),
+        false => (Box::new(raw), false),
+    })
+}
+
+/// A file to be read through, unpacked where it is gzipped.
+pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>> {
+    Ok(unpacking(path)?.0)
+}
+
 /// Appends up to `count` bytes.
 fn read_some(path: &Path, reader: &mut dyn Read, count: u64, bytes: &mut Vec<u8>) -> Result<()> {
     match reader.take(count).read_to_end(bytes) {
         Ok(_) => Ok(()),
-        Err(error) => match error.kind() {
-            // what flate2 makes of a damaged or cut stream
-            IoErrorKind::InvalidInput | IoErrorKind::InvalidData | IoErrorKind::UnexpectedEof => {
-                Err(Error::data(
-                    path,
-                    "a whole gzip stream",
-                    format!(
-                        "a damaged one after {} unpacked bytes ({error})",
-                        bytes.len()
-                    ),
-                ))
-            }
-            _ => Err(Error::io(path, &error)),
-        },
+        Err(error) => Err(broken_gzip(path, bytes.len() as u64, &error)),
+    }
+}
+
+/// The error of reading a file that may be gzipped, after so many unpacked bytes.
+pub(crate) fn broken_gzip(path: &Path, unpacked: u64, error: &std::io::Error) -> Error {
+    match error.kind() {
+        // what flate2 makes of a damaged or cut stream
+        IoErrorKind::InvalidInput | IoErrorKind::InvalidData | IoErrorKind::UnexpectedEof => {
+            Error::data(
+                path,
+                "a whole gzip stream",
+                format!("a damaged one after {unpacked} unpacked bytes ({error})"),
+            )
+        }
+        _ => Error::io(path, error),
     }
 }
 

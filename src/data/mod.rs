@@ -10,7 +10,7 @@
 //! | [`Cifar10`] | CIFAR-10 from its binary batches |
 //! | [`Cifar5m`] | CIFAR-5m, read from its parts as it is needed |
 //! | [`ImageFolder`] | JPEG and PNG files in a folder for each class, as ImageNet is kept |
-//! | [`Text`] | endless windows of a text file |
+//! | [`Text`] | endless windows of text files |
 //! | [`FromTensors`] | the caller's own arrays |
 
 mod bytes;
@@ -36,6 +36,7 @@ mod test_set;
 #[cfg(test)]
 mod testing;
 mod text;
+mod tokenizer;
 mod vocabulary;
 
 pub use cifar5m::Cifar5m;
@@ -51,4 +52,5 @@ pub use stream::{Batch, Labels, Stream, Targets};
 pub use synthetic_images::{SYNTHETIC_IMAGE_CLASSES, SyntheticImages, SyntheticImagesSettings};
 pub use teacher::{Teacher, TeacherSettings};
 pub use text::{Text, TextSettings, TextVocab};
+pub use tokenizer::Tokenizer;
 pub use vocabulary::Vocabulary;
