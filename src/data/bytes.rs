@@ -34,6 +34,17 @@ impl ByteValues {
     pub(crate) fn unit(channels: usize) -> Self {
         Self::normalised(&vec![0.0; channels], &vec![1.0; channels])
     }
+
+    /// The numbers of an image whose pixels have their channels side by side, channels first.
+    pub(crate) fn interleaved(&self, pixels: &[u8], out: &mut [f32]) {
+        let channels = self.0.len();
+        let plane = out.len() / channels;
+        for (channel, (out, table)) in out.chunks_exact_mut(plane).zip(&self.0).enumerate() {
+            for (out, pixel) in out.iter_mut().zip(pixels.chunks_exact(channels)) {
+                *out = table[pixel[channel] as usize];
+            }
+        }
+    }
 }
 
 impl ByteImages {

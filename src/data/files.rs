@@ -10,11 +10,12 @@ use serde::Serialize;
 use super::checks;
 use crate::error::{Error, Result};
 
-/// Settings of the streams that read files: [`Mnist`](super::Mnist) and
-/// [`Cifar10`](super::Cifar10).
+/// Settings of the streams that read files: [`Mnist`](super::Mnist), [`Cifar10`](super::Cifar10) and
+/// [`Cifar5m`](super::Cifar5m).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FileSettings {
-    /// The folder with the files; empty (the default) downloads them where the build can.
+    /// The folder with the files; empty (the default) downloads them where the build can, but for
+    /// CIFAR-5m.
     pub folder: PathBuf,
     /// How often to go through the examples; `None` (the default) is endlessly, 1 is online
     /// training.
@@ -26,7 +27,8 @@ pub struct FileSettings {
     pub seed: u64,
     /// How many training examples to use, the first ones of the files; `None` (the default) is all.
     pub limit: Option<usize>,
-    /// How many test examples to use, the first ones of the file; `None` (the default) is all.
+    /// How many test examples to use, the first ones of the file; `None` (the default) is all, for
+    /// CIFAR-5m 10,000.
     pub test_size: Option<usize>,
     /// Whether to subtract the data set's channel means and divide by its standard deviations
     /// (default); otherwise pixels are in [0, 1].
@@ -78,31 +80,8 @@ pub(crate) fn find(folder: &Path, names: &[String]) -> Result<PathBuf> {
         [only] => format!("the file {only}"),
         _ => format!("one of the files {}", names.join(", ")),
     };
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) => {
-            let found = match error.kind() {
-                IoErrorKind::NotFound => "no such folder",
-                IoErrorKind::NotADirectory => "a file instead of a folder",
-                _ => return Err(Error::io(folder, &error)),
-            };
-            return Err(Error::data(
-                folder,
-                format!("a folder with {wanted}"),
-                found,
-            ));
-        }
-    };
-    let mut present: Vec<String> = entries
-        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
-        .collect();
-    present.sort_unstable();
-    const SHOWN: usize = 12;
-    let found = match present.len() {
-        0 => "an empty folder".to_string(),
-        n if n > SHOWN => format!("{} and {} more", present[..SHOWN].join(", "), n - SHOWN),
-        _ => present.join(", "),
-    };
+    let present = present(folder, &format!("a folder with {wanted}"))?;
+    let found = some_of(&present);
     let error = Error::data(folder, wanted, found);
     let packed = present.iter().find(|file| {
         names
@@ -115,6 +94,50 @@ pub(crate) fn find(folder: &Path, names: &[String]) -> Result<PathBuf> {
     })
 }
 
+/// The first of the folders `names` within `folder`.
+pub(crate) fn find_folder(folder: &Path, names: &[&str]) -> Result<PathBuf> {
+    let mut paths = names.iter().map(|name| folder.join(name));
+    if let Some(path) = paths.find(|path| path.is_dir()) {
+        return Ok(path);
+    }
+    let names: Vec<String> = names.iter().map(|name| format!("{name}/")).collect();
+    let wanted = format!("a folder with {}", names.join(" or "));
+    let present = present(folder, &wanted)?;
+    Err(Error::data(folder, wanted, some_of(&present)))
+}
+
+/// What is in a folder, for a message.
+pub(crate) fn listed(folder: &Path) -> Result<String> {
+    Ok(some_of(&present(folder, "a folder")?))
+}
+
+/// The sorted names in a folder, which should be `wanted`.
+fn present(folder: &Path, wanted: &str) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder).map_err(|error| {
+        let found = match error.kind() {
+            IoErrorKind::NotFound => "no such folder",
+            IoErrorKind::NotADirectory => "a file instead of a folder",
+            _ => return Error::io(folder, &error),
+        };
+        Error::data(folder, wanted, found)
+    })?;
+    let mut present: Vec<String> = entries
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    present.sort_unstable();
+    Ok(present)
+}
+
+/// The first of these names and how many more there are.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 12;
+    match names.len() {
+        0 => "an empty folder".to_string(),
+        n if n > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), n - SHOWN),
+        _ => names.join(", "),
+    }
+}
+
 /// Reads a file that must have exactly the length that `length` computes from its first `header`
 /// bytes. A gzipped file is unpacked on the way, whatever it is called. Never reads much more than
 /// that length, whatever the file claims.
@@ -123,16 +146,7 @@ pub(crate) fn read(
     header: usize,
     length: impl FnOnce(&[u8]) -> Result<u64>,
 ) -> Result<Vec<u8>> {
-    let mut file = File::open(path).map_err(|error| Error::io(path, &error))?;
-    let mut start = Vec::new();
-    read_some(path, &mut file, 2, &mut start)?;
-    let packed = start == [0x1f, 0x8b];
-    let raw = std::io::Cursor::new(start).chain(file);
-    let mut reader: Box<dyn Read> = if packed {
-        Box::new(MultiGzDecoder::new(raw))
-    } else {
-        Box::new(raw)
-    };
+    let (mut reader, packed) = unpacking(path)?;
     let mut bytes = Vec::new();
     read_some(path, &mut reader, header as u64, &mut bytes)?;
     if bytes.len() < header {
@@ -162,24 +176,68 @@ pub(crate) fn read(
     ))
 }
 
+/// Fills `bytes` from `start` on, without a place in the file that threads would share.
+#[cfg(unix)]
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], start: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, start)
+}
+
+/// Fills `bytes` from `start` on.
+#[cfg(windows)]
+pub(crate) fn read_at(file: &File, mut bytes: &mut [u8], mut start: u64) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, start)? {
+            0 => return Err(IoErrorKind::UnexpectedEof.into()),
+            read => {
+                bytes = &mut bytes[read..];
+                start += read as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A file, and whether it is gzipped; it is unpacked on the way then, whatever it is called.
+fn unpacking(path: &Path) -> Result<(Box<dyn Read>, bool)> {
+    let mut file = File::open(path).map_err(|error| Error::io(path, &error))?;
+    let mut start = Vec::new();
+    read_some(path, &mut file, 2, &mut start)?;
+    let packed = start == [0x1f, 0x8b];
+    let raw = std::io::Cursor::new(start).chain(file);
+    Ok(match packed {
+        true => (
+            Box::new(MultiGzDecoder::new(std::io::BufReader::new(raw))),
+            true,
+        ),
+        false => (Box::new(raw), false),
+    })
+}
+
+/// A file to be read through, unpacked where it is gzipped.
+pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>> {
+    Ok(unpacking(path)?.0)
+}
+
 /// Appends up to `count` bytes.
 fn read_some(path: &Path, reader: &mut dyn Read, count: u64, bytes: &mut Vec<u8>) -> Result<()> {
     match reader.take(count).read_to_end(bytes) {
         Ok(_) => Ok(()),
-        Err(error) => match error.kind() {
-            // what flate2 makes of a damaged or cut stream
-            IoErrorKind::InvalidInput | IoErrorKind::InvalidData | IoErrorKind::UnexpectedEof => {
-                Err(Error::data(
-                    path,
-                    "a whole gzip stream",
-                    format!(
-                        "a damaged one after {} unpacked bytes ({error})",
-                        bytes.len()
-                    ),
-                ))
-            }
-            _ => Err(Error::io(path, &error)),
-        },
+        Err(error) => Err(broken_gzip(path, bytes.len() as u64, &error)),
+    }
+}
+
+/// The error of reading a file that may be gzipped, after so many unpacked bytes.
+pub(crate) fn broken_gzip(path: &Path, unpacked: u64, error: &std::io::Error) -> Error {
+    match error.kind() {
+        // what flate2 makes of a damaged or cut stream
+        IoErrorKind::InvalidInput | IoErrorKind::InvalidData | IoErrorKind::UnexpectedEof => {
+            Error::data(
+                path,
+                "a whole gzip stream",
+                format!("a damaged one after {unpacked} unpacked bytes ({error})"),
+            )
+        }
+        _ => Error::io(path, error),
     }
 }
 

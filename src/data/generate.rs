@@ -18,19 +18,25 @@ fn zeros<T: Number>(name: &str, size: usize, each: usize) -> Result<Vec<T>> {
 
 /// Makes `size` examples with `f(index, input, target)`, where `input` has `inputs` numbers and
 /// `target` has `targets`; both are zero on entry. Threads share the examples, never one example.
+/// An error is that of the first example that fails.
 fn fill<T: Number + Send>(
     size: usize,
     inputs: usize,
     targets: usize,
-    f: impl Fn(usize, &mut [f32], &mut [T]) + Sync,
+    f: impl Fn(usize, &mut [f32], &mut [T]) -> Result<()> + Sync,
 ) -> Result<(Vec<f32>, Vec<T>)> {
     let mut x = zeros("inputs", size, inputs)?;
     let mut y = zeros("labels", size, targets)?;
-    x.par_chunks_exact_mut(inputs)
+    let failed = x
+        .par_chunks_exact_mut(inputs)
         .zip(y.par_chunks_exact_mut(targets))
         .enumerate()
-        .for_each(|(i, (x, y))| f(i, x, y));
-    Ok((x, y))
+        // the first one that fails, whichever thread comes first
+        .find_map_first(|(i, (x, y))| f(i, x, y).err());
+    match failed {
+        Some(error) => Err(error),
+        None => Ok((x, y)),
+    }
 }
 
 fn with_batch_axis(size: usize, shape: &[usize]) -> Vec<usize> {
@@ -43,7 +49,19 @@ pub(crate) fn classes(
     shape: &[usize],
     f: impl Fn(usize, &mut [f32]) -> u32 + Sync,
 ) -> Result<Batch> {
-    classes_at(size, shape, &[], |i, x, y| y[0] = f(i, x))
+    fallible_classes(size, shape, |i, x| Ok(f(i, x)))
+}
+
+/// A batch of classified examples that may fail, for instance to be read.
+pub(crate) fn fallible_classes(
+    size: usize,
+    shape: &[usize],
+    f: impl Fn(usize, &mut [f32]) -> Result<u32> + Sync,
+) -> Result<Batch> {
+    fallible_classes_at(size, shape, &[], |i, x, y| {
+        y[0] = f(i, x)?;
+        Ok(())
+    })
 }
 
 /// A batch with a class at each of several positions: `f(index, input, classes)` fills both.
@@ -52,6 +70,18 @@ pub(crate) fn classes_at(
     shape: &[usize],
     positions: &[usize],
     f: impl Fn(usize, &mut [f32], &mut [u32]) + Sync,
+) -> Result<Batch> {
+    fallible_classes_at(size, shape, positions, |i, x, y| {
+        f(i, x, y);
+        Ok(())
+    })
+}
+
+fn fallible_classes_at(
+    size: usize,
+    shape: &[usize],
+    positions: &[usize],
+    f: impl Fn(usize, &mut [f32], &mut [u32]) -> Result<()> + Sync,
 ) -> Result<Batch> {
     let (inputs, targets) = (shape.iter().product(), positions.iter().product());
     let (x, y) = fill(size, inputs, targets, f)?;
@@ -70,7 +100,10 @@ pub(crate) fn values(
     f: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
 ) -> Result<Batch> {
     let inputs = shape.iter().product();
-    let (x, y) = fill(size, inputs, outputs, f)?;
+    let (x, y) = fill(size, inputs, outputs, |i, x, y| {
+        f(i, x, y);
+        Ok(())
+    })?;
     Ok(Batch {
         inputs: Tensor::from_vec(x, with_batch_axis(size, shape), &Device::Cpu)?,
         labels: Labels::Values(Tensor::from_vec(y, (size, outputs), &Device::Cpu)?),

@@ -8,20 +8,25 @@
 //! | [`MarkovTokens`] | endless token sequences of a random Markov chain |
 //! | [`Mnist`] | MNIST and Fashion-MNIST from idx files |
 //! | [`Cifar10`] | CIFAR-10 from its binary batches |
-//! | [`Text`] | endless windows of a text file |
+//! | [`Cifar5m`] | CIFAR-5m, read from its parts as it is needed |
+//! | [`ImageFolder`] | JPEG and PNG files in a folder for each class, as ImageNet is kept |
+//! | [`Text`] | endless windows of text files |
 //! | [`FromTensors`] | the caller's own arrays |
 
 mod bytes;
 mod checks;
 mod cifar10;
+mod cifar5m;
 mod describe;
 mod files;
 mod from_tensors;
 mod generate;
 mod hub;
 mod idx;
+mod image_folder;
 mod markov_tokens;
 mod mnist;
+mod npz;
 mod order;
 mod sparse_parity;
 mod stream;
@@ -31,12 +36,15 @@ mod test_set;
 #[cfg(test)]
 mod testing;
 mod text;
+mod tokenizer;
 mod vocabulary;
 
+pub use cifar5m::Cifar5m;
 pub use cifar10::Cifar10;
 pub use describe::describe;
 pub use files::FileSettings;
 pub use from_tensors::{FromTensors, FromTensorsSettings};
+pub use image_folder::{Augment, ImageFolder, ImageFolderSettings};
 pub use markov_tokens::{MarkovTokens, MarkovTokensSettings};
 pub use mnist::{Mnist, MnistKind};
 pub use sparse_parity::{SparseParity, SparseParitySettings};
@@ -44,4 +52,5 @@ pub use stream::{Batch, Labels, Stream, Targets};
 pub use synthetic_images::{SYNTHETIC_IMAGE_CLASSES, SyntheticImages, SyntheticImagesSettings};
 pub use teacher::{Teacher, TeacherSettings};
 pub use text::{Text, TextSettings, TextVocab};
+pub use tokenizer::Tokenizer;
 pub use vocabulary::Vocabulary;

@@ -1,43 +1,40 @@
 //! Which tokens a text is made of.
 
+use std::sync::Arc;
+
+use super::tokenizer::Tokenizer;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The tokens of a text: the characters that occur in it, or bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The tokens of a text: the characters that occur in it, bytes, or those of a tokenizer.
+#[derive(Debug, Clone)]
 pub enum Vocabulary {
     /// These characters, in order; a token is an index into them.
     Characters(Vec<char>),
     /// All 256 bytes.
     Bytes,
+    /// Those of a `tokenizer.json`.
+    Tokenizer(Arc<Tokenizer>),
 }
 
 impl Vocabulary {
-    /// The distinct characters of a text, sorted by code point.
-    pub fn characters_of(text: &str) -> Self {
-        let mut seen: Vec<char> = Vec::new();
-        for character in text.chars() {
-            if let Err(place) = seen.binary_search(&character) {
-                seen.insert(place, character);
-            }
-        }
-        Self::Characters(seen)
-    }
-
     /// The number of tokens.
     pub fn size(&self) -> usize {
         match self {
             Self::Characters(all) => all.len(),
             Self::Bytes => 256,
+            Self::Tokenizer(tokenizer) => tokenizer.size(),
         }
     }
 
-    /// The tokens of a text, one for each character, or for each byte of its UTF-8.
+    /// The tokens of a text, one for each character, for each byte of its UTF-8, or what the tokenizer
+    /// makes of it.
     ///
     /// # Errors
     /// A character that is not in the vocabulary.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         match self {
             Self::Bytes => Ok(text.bytes().map(u32::from).collect()),
+            Self::Tokenizer(tokenizer) => tokenizer.encode(text),
             Self::Characters(all) => {
                 let each = text.chars().enumerate();
                 each.map(|(i, character)| token(all, i, character))
@@ -68,6 +65,10 @@ impl Vocabulary {
                 let bytes: Vec<u8> = tokens.iter().map(|&token| token as u8).collect();
                 String::from_utf8_lossy(&bytes).into_owned()
             }
+            Self::Tokenizer(tokenizer) => {
+                let tokens: Vec<u32> = tokens.iter().map(|&token| token as u32).collect();
+                tokenizer.decode(&tokens)?
+            }
         })
     }
 }
@@ -91,11 +92,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn characters_are_sorted_and_go_there_and_back() {
-        let vocabulary = Vocabulary::characters_of("héllo\n");
-        let sorted = vec!['\n', 'h', 'l', 'o', 'é'];
+    fn characters_go_there_and_back() {
+        let vocabulary = Vocabulary::Characters(vec!['\n', 'h', 'l', 'o', 'é']);
         assert_eq!(vocabulary.encode("\nhloé").unwrap(), [0, 1, 2, 3, 4]);
-        assert_eq!(vocabulary, Vocabulary::Characters(sorted));
         assert_eq!(vocabulary.decode(&[1, 4, 2, 2, 3]).unwrap(), "héllo");
         assert_eq!(
             vocabulary.encode("hä").unwrap_err().message,

@@ -23,6 +23,8 @@ unsafe impl Number for u32 {}
 // SAFETY: as above
 unsafe impl Number for u8 {}
 // SAFETY: as above
+unsafe impl Number for u16 {}
+// SAFETY: as above
 unsafe impl Number for i64 {}
 
 /// Below this many bytes an operation is not asked whether it fits: asking takes longer than it.

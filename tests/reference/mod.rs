@@ -79,6 +79,7 @@ impl Fixture {
                 .iter()
                 .map(|b| f64::from(u32::from_le_bytes(*b)))
                 .collect(),
+            Dtype::U8 => view.data().iter().map(|&b| f64::from(b)).collect(),
             other => panic!("{name} has type {other:?}"),
         };
         Array {

@@ -147,7 +147,7 @@ mod functions {
     }
 
     /// The tokens of a text in the vocabulary of a `data::text` stream. Fails for a character that its
-    /// file does not have.
+    /// text does not have, where tokens are characters.
     ///
     /// ```rhai
     /// write_text("ab.txt", "abracadabra, abracadabra! ");

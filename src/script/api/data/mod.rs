@@ -1,14 +1,21 @@
 //! `data::…`: streams and batches.
 
 mod batches;
+mod files;
 mod own;
 mod sources;
+mod text;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
+
+use rhai::NativeCallContext;
 
 use super::Registry;
 use crate::data::{Batch, Stream};
+use crate::error::{ErrorKind, Result};
+use crate::script::{OrRaise, RhaiResultOf, session};
 
 /// A stream in a script.
 #[derive(Clone)]
@@ -37,6 +44,27 @@ pub fn register(registry: &mut Registry) {
         registry.engine().register_type_with_name_raw(rust, script);
     }
     sources::register(registry);
+    files::register(registry);
+    text::register(registry);
     own::register(registry);
     batches::register(registry);
+}
+
+/// A file or folder that the script may read; the empty name stands for none.
+fn readable(ctx: &NativeCallContext, folder: &str) -> RhaiResultOf<PathBuf> {
+    if folder.is_empty() {
+        return Ok(PathBuf::new());
+    }
+    match session(ctx).and_then(|s| s.input_path(folder)) {
+        // the stream's own message says which files it wants
+        Err(error) if error.kind == ErrorKind::Data => Ok(folder.into()),
+        found => found.or_raise(ctx),
+    }
+}
+
+fn stream<S: Stream + 'static>(
+    ctx: &NativeCallContext,
+    made: Result<S>,
+) -> RhaiResultOf<StreamValue> {
+    made.map(|s| StreamValue(Arc::new(s))).or_raise(ctx)
 }
