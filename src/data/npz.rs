@@ -264,17 +264,16 @@ mod tests {
 
     #[test]
     fn headers_are_read_as_numpy_writes_them() {
-        let of = |text| parse(text).map(|(dtype, order, shape)| (dtype, order, shape));
         assert_eq!(
-            of("{'descr': '|u1', 'fortran_order': False, 'shape': (3, 32, 32, 3), }"),
+            parse("{'descr': '|u1', 'fortran_order': False, 'shape': (3, 32, 32, 3), }"),
             Some(("|u1".into(), false, vec![3, 32, 32, 3]))
         );
         assert_eq!(
-            of("{'descr': '<i8', 'fortran_order': True, 'shape': (7,), }"),
+            parse("{'descr': '<i8', 'fortran_order': True, 'shape': (7,), }"),
             Some(("<i8".into(), true, vec![7]))
         );
         assert_eq!(
-            of("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (), }"),
+            parse("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (), }"),
             Some(("a record".into(), false, vec![]))
         );
         for wrong in [
@@ -283,7 +282,7 @@ mod tests {
             "{'descr': '|u1', 'fortran_order': False, 'shape': (3, -1), }",
             "{'descr': '|u1', 'fortran_order': False, 'shape': (3, ",
         ] {
-            assert_eq!(of(wrong), None, "{wrong}");
+            assert_eq!(parse(wrong), None, "{wrong}");
         }
     }
 }
