@@ -177,6 +177,24 @@ const NOISE: &str = r#"
     let losses = [0, 1, 2].map(|i| [0, 1].map(|j| (randn([8], 70 + 2 * i + j) * 0.5).exp().to_array()));
     // losses of each width, [probe][member]
     let curves = |seed| [0, 1, 2].map(|i| (randn([3, 8], seed + i) * 0.5).exp().to_array());
+    // spectra of another scale at every width
+    let errors_of = [0, 1, 2].map(|i| (randn([8], 110 + i) * 0.5).exp().to_array());
+    let targets = randn([30, 1], 120);
+    let of_members = |members| {
+        let runs = [];
+        for (stage, s) in ["initial", "after"] {
+            for (w, i) in [16, 64, 256] {
+                let of = if s == 0 { start } else { kernels[i] };
+                let found = metrics::task_power(stack(members.map(|m| of[m])).mean(0), targets);
+                let test_errors = errors_of[(i + 1) % 3];
+                runs.push(#{
+                    stage: stage, width: w, eigenvalues: (found.eigenvalues[0] * [1.0, 3.0, 2.0][i]).to_array(),
+                    cumulative: found.cumulative[0].to_array(), test_error: mean(members.map(|m| test_errors[m])),
+                });
+            }
+        }
+        #{ runs: runs }
+    };
     let moved = #{
         mup: [0, 1, 2].map(|i| (randn([8], 80 + i) * 0.7).exp().to_array()),
         ntp: [0, 1, 2].map(|i| (randn([8], 90 + i) * 0.7).exp().to_array()),
@@ -201,6 +219,7 @@ fn noise_in_place_of_networks_holds_nowhere() {
             + verdicts::batch_noise(widths, noise, losses)
             + verdicts::loss_curves(widths, #{{ mup: curves.call(1000), ntp: curves.call(1100), sp: curves.call(1200) }}, moved)
             + verdicts::harder_tasks(widths, curves.call(2000), curves.call(3000), 0, 1)
+            + verdicts::spectra(widths, 10, of_members, errors_of)
             + verdicts::catapults(widths, spikes.call(7), spikes.call(8), 1.0)
         "#
     ));
