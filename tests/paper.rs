@@ -1,5 +1,5 @@
 //! The scripts of the paper's figures: all of them run and report, their verdicts are those of the data that they
-//! write, and noise in place of networks makes claims fail.
+//! write, noise in place of networks makes no claim hold, and networks that agree make them hold.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -23,7 +23,7 @@ fn rows(path: &Path) -> Vec<csv::StringRecord> {
     reader.records().map(|r| r.unwrap()).collect()
 }
 
-const TINY: [&str; 9] = [
+const TINY: [&str; 11] = [
     "widths=8,16",
     "members=3",
     "steps=8",
@@ -33,6 +33,8 @@ const TINY: [&str; 9] = [
     "length=6000",
     "every=4",
     "lrs=0.5,2.0,4.0",
+    "small_batch=16",
+    "batch=32",
 ];
 
 #[test]
@@ -136,8 +138,8 @@ fn verdicts_are_those_of_the_written_outputs() {
     assert_eq!(&claim[4], verdict);
 }
 
-#[test]
-fn noise_in_place_of_networks_makes_claims_fail() {
+/// What a script makes of the verdicts' functions, with a shorthand for their verdicts.
+fn verdicts(text: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let mut host = Host::new(HostSettings {
         out_dir: folder.path().to_path_buf(),
@@ -146,26 +148,130 @@ fn noise_in_place_of_networks_makes_claims_fail() {
         ..HostSettings::default()
     })
     .unwrap();
-    // outputs of the same spread at every width, without anything in common
-    let text = r#"
-        import "std/agreement" as agreement;
-        import "std/claims" as claims;
-        import "std/ensemble" as ensemble;
-        let widths = [16, 32, 64, 128];
-        let noise = widths.map(|w, i| randn([8, 100, 3], i));
-        let found = agreement::with_width(widths, noise, #{ centred: false });
-        let labels = randn([100, 3], 9);
-        let split = ensemble::with_width(widths, noise, labels, #{ samples: 40 });
-        [
-            claims::between("variance", found.variance_slope.slope, found.variance_slope.error, -1.35, -0.65, "").verdict,
-            claims::at_most("distance", found.distance_slope.slope, found.distance_slope.error, -0.5, "").verdict,
-            claims::at_least("bias", split.bias[0], split.bias_error[0], 0.0, "").verdict,
-        ]
-    "#;
-    let verdicts: rhai::Array = host.run_text("noise", text).unwrap().cast();
-    let verdicts: Vec<String> = verdicts
-        .into_iter()
-        .map(|v| v.into_string().unwrap())
-        .collect();
-    assert_eq!(verdicts, ["does not hold"; 3]);
+    let text = format!(
+        "import \"scripts/paper/lib/verdicts\" as verdicts;
+        import \"std/agreement\" as agreement;
+        import \"std/claims\" as claims;
+        import \"std/ensemble\" as ensemble;
+        let widths = [16, 64, 256];
+        {text}"
+    );
+    let claims: rhai::Array = host.run_text("verdicts", &text).unwrap().cast();
+    let line = |c: rhai::Map| format!("{}: {}", c["verdict"], c["quantity"]);
+    claims.into_iter().map(|c| line(c.cast())).collect()
+}
+
+/// Outputs, kernels, maps and numbers of networks that have nothing in common but their shapes.
+const NOISE: &str = r#"
+    let outputs = |seed| [0, 1, 2].map(|i| randn([8, 60, 3], seed + i));
+    let labels = randn([60, 3], 99);
+    // kernels of random features
+    let kernels = [0, 1, 2].map(|i| { let x = randn([8, 30, 64], 10 + i); x.matmul(x.transpose()) });
+    let y = randn([8, 30, 64], 20);
+    let start = y.matmul(y.transpose());
+    let maps = [0, 1, 2].map(|i| (randn([8, 5, 2, 6, 6], 30 + i) * 2.0).softmax(4));
+    let first_maps = (randn([8, 5, 2, 6, 6], 40) * 2.0).softmax(4);
+    // densities without an order in width, and Gaussian
+    let values = [0, 1, 2].map(|i| randn([8, 20, 64], 50 + i) * [1.0, 3.0, 2.0][i]);
+    let noise = [0, 1, 2].map(|i| [0, 1].map(|j| (randn([8], 60 + 2 * i + j) * 0.5).exp().to_array()));
+    let losses = [0, 1, 2].map(|i| [0, 1].map(|j| (randn([8], 70 + 2 * i + j) * 0.5).exp().to_array()));
+    // losses of each width, [probe][member]
+    let curves = |seed| [0, 1, 2].map(|i| (randn([3, 8], seed + i) * 0.5).exp().to_array());
+    // spectra of another scale at every width
+    let errors_of = [0, 1, 2].map(|i| (randn([8], 110 + i) * 0.5).exp().to_array());
+    let targets = randn([30, 1], 120);
+    let of_members = |members| {
+        let runs = [];
+        for (stage, s) in ["initial", "after"] {
+            for (w, i) in [16, 64, 256] {
+                let of = if s == 0 { start } else { kernels[i] };
+                let found = metrics::task_power(stack(members.map(|m| of[m])).mean(0), targets);
+                let test_errors = errors_of[(i + 1) % 3];
+                runs.push(#{
+                    stage: stage, width: w, eigenvalues: (found.eigenvalues[0] * [1.0, 3.0, 2.0][i]).to_array(),
+                    cumulative: found.cumulative[0].to_array(), test_error: mean(members.map(|m| test_errors[m])),
+                });
+            }
+        }
+        #{ runs: runs }
+    };
+    let moved = #{
+        mup: [0, 1, 2].map(|i| (randn([8], 80 + i) * 0.7).exp().to_array()),
+        ntp: [0, 1, 2].map(|i| (randn([8], 90 + i) * 0.7).exp().to_array()),
+    };
+    let spikes = |seed| (randn([8], seed) * 2.0).exp().to_array().map(|x| #{
+        spike_height: x, spike_step: x, sharpness_ratio: x, diverged_step: (), found: true,
+    });
+"#;
+
+#[test]
+fn noise_in_place_of_networks_holds_nowhere() {
+    let found = verdicts(&format!(
+        r#"{NOISE}
+        let ends = outputs.call(1);
+        let studies = [ends, outputs.call(4)].map(|f| agreement::with_width(widths, f, #{{ centred: false }}));
+        verdicts::predictions(studies, [10, 100], ends, "correlation")
+            + verdicts::ensembling(widths, outputs.call(7), ends, [10, 100], labels)
+            + verdicts::offline(widths, ends, outputs.call(4))
+            + verdicts::feature_kernels(widths, kernels, start)
+            + verdicts::attention(widths, maps, first_maps)
+            + verdicts::preactivations(widths, values, values[2] * 1.1)
+            + verdicts::batch_noise(widths, noise, losses)
+            + verdicts::loss_curves(widths, #{{ mup: curves.call(1000), ntp: curves.call(1100), sp: curves.call(1200) }}, moved)
+            + verdicts::harder_tasks(widths, curves.call(2000), curves.call(3000), 0, 1)
+            + verdicts::spectra(widths, 10, of_members, errors_of)
+            + verdicts::catapults(widths, spikes.call(7), spikes.call(8), 1.0)
+        "#
+    ));
+    let holding: Vec<&String> = found.iter().filter(|c| c.starts_with("holds")).collect();
+    assert!(holding.is_empty(), "{holding:#?} of {found:#?}");
+    assert!(found.len() > 30);
+}
+
+#[test]
+fn networks_that_agree_hold_everywhere() {
+    // one limit; what differs between members falls as one over the width, and narrow ones have a bias
+    let found = verdicts(
+        r#"
+        let limit = randn([1, 60, 3], 1);
+        let off = randn([1, 60, 3], 2);
+        let scale = |w, power| (16.0 / w.to_float()) ** power;
+        let networks = |seed, bias| widths.map(|w| limit + off * (bias * scale.call(w, 1.0)) + randn([8, 60, 3], seed + w) * (0.5 * scale.call(w, 0.5)));
+        let ends = networks.call(1, 0.5);
+        let studies = [networks.call(1000, 0.1), ends].map(|f| agreement::with_width(widths, f, #{ centred: false }));
+        let features = randn([1, 30, 64], 3);
+        let kernels = widths.map(|w| { let x = features + randn([8, 30, 64], w) * (0.4 * scale.call(w, 0.5)); x.matmul(x.transpose()) });
+        let y = randn([8, 30, 64], 20);
+        let start = y.matmul(y.transpose());
+        let logits = randn([1, 5, 2, 6, 6], 4) * 2.0;
+        let shift = randn([1, 5, 2, 6, 6], 6);
+        let maps = widths.map(|w| (logits + shift * scale.call(w, 1.0) + randn([8, 5, 2, 6, 6], w) * (0.3 * scale.call(w, 0.5))).softmax(4));
+        let first_maps = (randn([8, 5, 2, 6, 6], 40) * 2.0).softmax(4);
+        let values = widths.map(|w| { let x = randn([8, 20, w], w); x * x * x * (1.0 + scale.call(w, 1.0)) });
+        let noise = widths.map(|w| [100.0, 400.0].map(|n| (randn([8], w) * 0.05).exp().to_array().map(|x| n * x)));
+        let losses = widths.map(|w| [2.0, 1.0].map(|l| (randn([8], w) * 0.01).exp().to_array().map(|x| l * x)));
+        let moved = #{
+            mup: widths.map(|w| (randn([8], w) * 0.01).exp().to_array()),
+            ntp: widths.map(|w| (randn([8], w) * 0.01).exp().to_array().map(|x| x * scale.call(w, 0.5))),
+        };
+        // curves of losses whose excess over the widest falls with width, and grows in time as `grows` says
+        let curves = |seed, excess, grows| widths.map(|w| (randn([3, 8], seed + w) * 0.01).exp().to_array()
+            .map(|row, t| row.map(|x| x * (1.0 + excess * scale.call(w, 1.0) * (1.0 + grows * t)))));
+        let spikes = |seed| (randn([8], seed) * 0.1).exp().to_array().map(|x| #{
+            spike_height: 3.0 * x, spike_step: 10.0 * x, sharpness_ratio: 0.5 * x, diverged_step: (), found: true,
+        });
+        verdicts::predictions(studies, [10, 100], ends, "correlation")
+            + verdicts::ensembling(widths, networks.call(1000, 0.1), ends, [10, 100], limit[0])
+            + verdicts::offline(widths, networks.call(1000, 0.1), widths.map(|w| limit + randn([8, 60, 3], w) * (1.5 * scale.call(w, 0.5))))
+            + verdicts::feature_kernels(widths, kernels, start)
+            + verdicts::attention(widths, maps, first_maps)
+            + verdicts::preactivations(widths, values, randn([8, 20, 256], 5))
+            + verdicts::batch_noise(widths, noise, losses)
+            + verdicts::loss_curves(widths, #{ mup: curves.call(1000, 0.1, 0.0), sp: curves.call(1100, 0.6, 0.0), ntp: curves.call(1200, -0.4, 0.0) }, moved)
+            + verdicts::harder_tasks(widths, curves.call(2000, 0.1, 0.0), curves.call(3000, 0.3, 1.0), 0, 1)
+            + verdicts::catapults(widths, spikes.call(7), spikes.call(8), 1.0)
+        "#,
+    );
+    let others: Vec<&String> = found.iter().filter(|c| !c.starts_with("holds")).collect();
+    assert!(others.is_empty(), "{others:#?}");
 }

@@ -12,7 +12,7 @@ fn run(text: &str) -> Result<Dynamic, String> {
         print_to_stderr: true,
         ..HostSettings::default()
     });
-    let text = format!("import \"std/edge\" as edge;\n{text}");
+    let text = format!("import \"std/edge\" as edge;\nimport \"std/catapult\" as catapult;\n{text}");
     let result = host.unwrap().run_text("t", &text);
     result.map_err(|e| e.to_string())
 }
@@ -44,7 +44,7 @@ fn mup_reaches_the_edge_at_every_width_and_ntp_does_not() {
 
 #[test]
 fn catapults_are_above_the_threshold() {
-    let study = "let study = edge::catapults(#{
+    let study = "let study = catapult::study(#{
         network: |w| mlp(#{ width: w, depth: 3 }), stream: data::teacher(#{ inputs: 8, outputs: 4 }),
         parametrization: mup(#{ base_width: 32 }), lrs: [0.1, 3.0, 30.0], widths: [32], members: 2, steps: 60,
         examples: 96,
@@ -91,7 +91,7 @@ fn wrong_settings_are_named() {
             "wdths",
         ),
         (
-            format!("edge::catapults(#{{ {network} }})"),
+            format!("catapult::study(#{{ {network} }})"),
             "needs the setting `lrs`",
         ),
         (
