@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn headers_are_read_as_numpy_writes_them() {
-        let of = |text| parse(text).map(|(dtype, order, shape)| (dtype, order, shape));
+        let of = |text| parse(text);
         assert_eq!(
             of("{'descr': '|u1', 'fortran_order': False, 'shape': (3, 32, 32, 3), }"),
             Some(("|u1".into(), false, vec![3, 32, 32, 3]))
