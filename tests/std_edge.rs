@@ -12,7 +12,8 @@ fn run(text: &str) -> Result<Dynamic, String> {
         print_to_stderr: true,
         ..HostSettings::default()
     });
-    let text = format!("import \"std/edge\" as edge;\nimport \"std/catapult\" as catapult;\n{text}");
+    let text =
+        format!("import \"std/edge\" as edge;\nimport \"std/catapult\" as catapult;\n{text}");
     let result = host.unwrap().run_text("t", &text);
     result.map_err(|e| e.to_string())
 }
