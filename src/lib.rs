@@ -82,6 +82,7 @@
 
 pub mod atomic_file;
 pub mod error;
+pub mod fingerprint;
 pub mod interrupt;
 pub mod memory;
 

@@ -1,6 +1,7 @@
 //! One number for all bits of a model's parameters.
 
 use crate::error::Result;
+use crate::fingerprint::Fingerprint;
 use crate::model::Model;
 use crate::tensor::elem::each_f64;
 
@@ -10,8 +11,8 @@ use crate::tensor::elem::each_f64;
 /// # Errors
 /// If the parameters cannot be copied to the host.
 pub fn fingerprint(model: &Model) -> Result<u64> {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let mut hash = Fingerprint::default();
+    let mut add = |byte: u8| hash.add(byte.into());
     for param in model.params() {
         param.info.path.bytes().for_each(&mut add);
         // f32 becomes f64 without loss
@@ -20,7 +21,7 @@ pub fn fingerprint(model: &Model) -> Result<u64> {
             bytes.into_iter().for_each(&mut add);
         })?;
     }
-    Ok(hash)
+    Ok(hash.value())
 }
 
 #[cfg(test)]

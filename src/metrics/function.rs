@@ -2,9 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::outputs::{Outputs, argmax, centred, log_softmax};
+use super::outputs::{Outputs, argmax, centred};
 use super::pair::Pair;
 use crate::tensor::lanes::sums;
+use crate::tensor::math::exp;
 use crate::tensor::simd::simd;
 
 /// One function on the points, with what its comparisons need: whatever does not depend on the other
@@ -85,10 +86,10 @@ impl Function {
     /// From logits `[points, outputs]`.
     pub fn new(logits: &[f64], outputs: usize) -> Self {
         let classes = (outputs > 1).then(|| {
-            let log_p = log_softmax(logits, outputs);
+            let [p, log_p] = probabilities(logits, outputs);
             Classes {
                 centred: Numbers::new(centred(logits, outputs)),
-                p: log_p.iter().map(|x| x.exp()).collect(),
+                p,
                 log_p,
                 largest: logits.chunks(outputs).map(argmax).collect(),
             }
@@ -131,6 +132,31 @@ impl Function {
         }
         pair
     }
+}
+
+/// Probabilities and their logarithms: exponentials are what takes time, so that there is one for each
+/// number, many at once.
+fn probabilities(logits: &[f64], outputs: usize) -> [Vec<f64>; 2] {
+    let mut log_p = logits.to_vec();
+    for row in log_p.chunks_exact_mut(outputs) {
+        let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        row.iter_mut().for_each(|x| *x -= largest);
+    }
+    let mut p = log_p.clone();
+    simd(
+        #[inline(always)]
+        || p.iter_mut().for_each(|x| *x = exp(*x)),
+    );
+    let rows = p
+        .chunks_exact_mut(outputs)
+        .zip(log_p.chunks_exact_mut(outputs));
+    for (p, log_p) in rows {
+        let total: f64 = p.iter().sum();
+        let log_total = total.ln();
+        p.iter_mut().for_each(|x| *x /= total);
+        log_p.iter_mut().for_each(|x| *x -= log_total);
+    }
+    [p, log_p]
 }
 
 impl Classes {

@@ -183,6 +183,33 @@ impl Session {
         .with_help(format!("allow it with --data {}", path.display())))
     }
 
+    /// The same for a path whose last part may have stars, which stands for files of its folder: the
+    /// folder must be readable, or the path itself the value of a `--set`.
+    ///
+    /// # Errors
+    /// As for [`Session::input_path`], about the folder.
+    pub fn input_pattern(&self, path: &str) -> Result<PathBuf> {
+        let whole = Path::new(path);
+        let name = whole
+            .file_name()
+            .filter(|n| n.to_string_lossy().contains('*'));
+        let Some(name) = name else {
+            return self.input_path(path);
+        };
+        if self
+            .settings
+            .settings
+            .iter()
+            .any(|(_, value)| value == path)
+        {
+            return Ok(whole.to_path_buf());
+        }
+        let folder = whole.parent().filter(|f| !f.as_os_str().is_empty());
+        Ok(self
+            .input_path(folder.unwrap_or(Path::new(".")))?
+            .join(name))
+    }
+
     /// The folder that relative output goes to.
     pub fn output_folder(&self) -> &Path {
         &self.settings.out_dir
@@ -360,5 +387,22 @@ mod tests {
         let given = at("other").display().to_string();
         s.settings.settings = vec![("data".into(), given)];
         s.input_path(at("other/x.gz")).unwrap();
+    }
+
+    #[test]
+    fn a_path_with_stars_is_readable_if_its_folder_is_or_the_user_gave_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        let path = folder.path().join("data/*.gz").display().to_string();
+        let mut s = session(folder.path());
+        s.set_script(Some(folder.path().join("scripts/s.rhai")));
+        let e = s.input_pattern(&path).unwrap_err();
+        assert!(e.message.starts_with("the script may not read"), "{e}");
+        s.settings.settings = vec![("data".into(), path.clone())];
+        assert_eq!(s.input_pattern(&path).unwrap(), Path::new(&path));
+        assert!(s.input_pattern(&path.replace("*", "a*")).is_err());
+        s.settings.settings.clear();
+        s.settings.data_dirs = vec![folder.path().join("data")];
+        assert_eq!(s.input_pattern(&path).unwrap(), Path::new(&path));
     }
 }

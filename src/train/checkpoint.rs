@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{Divergence, Record, Series};
 use crate::atomic_file;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
 use crate::tensor::elem::{each_f64, to_f64};
 use crate::tensor::elementwise::copy;
 
@@ -255,14 +256,13 @@ impl Loaded {
 
 /// A text that is the same for runs that compute the same: settings, version, initial parameters.
 pub(super) fn fingerprint(settings: &serde_json::Value, values: &Values<'_>) -> Result<String> {
-    // FNV-1a over words: quick, and a chance agreement of two runs in one folder is no danger
-    let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0100_0000_01b3);
+    // a chance agreement of two runs in one folder is no danger
+    let mut hash = Fingerprint::default();
     let text = settings.to_string();
-    let mut hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |h, b| mix(h, b.into()));
+    text.bytes().for_each(|b| hash.add(b.into()));
     for (_, tensor) in values.iter().filter(|(name, _)| name.starts_with("param.")) {
-        each_f64(tensor, |x| hash = mix(hash, x.to_bits()))?;
+        each_f64(tensor, |x| hash.add(x.to_bits()))?;
     }
-    Ok(format!("{} {hash:016x}", env!("CARGO_PKG_VERSION")))
+    let (version, hash) = (env!("CARGO_PKG_VERSION"), hash.value());
+    Ok(format!("{version} {hash:016x}"))
 }

@@ -11,6 +11,7 @@ use super::settings::Hooks;
 use super::trainer::{Trainer, write};
 use crate::data::{Batch, Labels};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
 use crate::metrics::{
     Average, EigenvalueSettings, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy,
     ensemble_mse,
@@ -61,11 +62,11 @@ impl Probe {
     }
 }
 
-/// Examples in a record: how many, and a number that others have by a chance of 2⁻⁶⁴ only, so that a
-/// resumed run is one with the same examples.
+/// Examples in a record: how many, and their fingerprint, so that a resumed run is one with the same
+/// examples.
 fn examples<S: Serializer>(batch: &Batch, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut mix = |x: f64| hash = (hash ^ x.to_bits()).wrapping_mul(0x0100_0000_01b3);
+    let mut hash = Fingerprint::default();
+    let mut mix = |x: f64| hash.add(x.to_bits());
     each_f64(&batch.inputs, &mut mix)
         .and_then(|()| match &batch.labels {
             Labels::Values(values) => each_f64(values, &mut mix),
@@ -73,7 +74,8 @@ fn examples<S: Serializer>(batch: &Batch, serializer: S) -> std::result::Result<
         })
         .map_err(serde::ser::Error::custom)?;
     let count = batch.inputs.dims().first();
-    json!({ "examples": count, "fingerprint": format!("{hash:016x}") }).serialize(serializer)
+    json!({ "examples": count, "fingerprint": format!("{:016x}", hash.value()) })
+        .serialize(serializer)
 }
 
 impl Trainer {

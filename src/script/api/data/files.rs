@@ -91,6 +91,15 @@ impl FileOptions {
     }
 }
 
+fn file_settings(
+    ctx: &NativeCallContext,
+    folder: &str,
+    settings: &Map,
+) -> RhaiResultOf<FileSettings> {
+    let folder = readable(ctx, folder)?;
+    Ok(FileOptions::from_map(ctx, settings)?.of(folder))
+}
+
 #[allow(
     missing_docs,
     clippy::unwrap_used,
@@ -115,8 +124,7 @@ mod functions {
         folder: &str,
         settings: Map,
     ) -> RhaiResultOf<StreamValue> {
-        let folder = readable(&ctx, folder)?;
-        let settings = FileOptions::from_map(&ctx, &settings)?.of(folder);
+        let settings = file_settings(&ctx, folder, &settings)?;
         stream(&ctx, Mnist::new(MnistKind::Digits, settings))
     }
 
@@ -150,8 +158,7 @@ mod functions {
         folder: &str,
         settings: Map,
     ) -> RhaiResultOf<StreamValue> {
-        let folder = readable(&ctx, folder)?;
-        let settings = FileOptions::from_map(&ctx, &settings)?.of(folder);
+        let settings = file_settings(&ctx, folder, &settings)?;
         stream(&ctx, Mnist::new(MnistKind::Fashion, settings))
     }
 
@@ -188,8 +195,7 @@ mod functions {
         folder: &str,
         settings: Map,
     ) -> RhaiResultOf<StreamValue> {
-        let folder = readable(&ctx, folder)?;
-        let settings = FileOptions::from_map(&ctx, &settings)?.of(folder);
+        let settings = file_settings(&ctx, folder, &settings)?;
         stream(&ctx, Cifar10::new(settings))
     }
 
@@ -229,8 +235,7 @@ mod functions {
         folder: &str,
         settings: Map,
     ) -> RhaiResultOf<StreamValue> {
-        let folder = readable(&ctx, folder)?;
-        let settings = FileOptions::from_map(&ctx, &settings)?.of(folder);
+        let settings = file_settings(&ctx, folder, &settings)?;
         stream(&ctx, Cifar5m::new(settings))
     }
 

@@ -15,7 +15,7 @@ use rhai::NativeCallContext;
 use super::Registry;
 use crate::data::{Batch, Stream};
 use crate::error::{ErrorKind, Result};
-use crate::script::{OrRaise, RhaiResultOf, session};
+use crate::script::{OrRaise, RhaiResultOf, Session, session};
 
 /// A stream in a script.
 #[derive(Clone)]
@@ -52,12 +52,27 @@ pub fn register(registry: &mut Registry) {
 
 /// A file or folder that the script may read; the empty name stands for none.
 fn readable(ctx: &NativeCallContext, folder: &str) -> RhaiResultOf<PathBuf> {
-    if folder.is_empty() {
+    let find = |s: &Session| s.input_path(folder);
+    found(ctx, folder, find)
+}
+
+/// The same of a path whose last part may have stars.
+fn readable_pattern(ctx: &NativeCallContext, path: &str) -> RhaiResultOf<PathBuf> {
+    let find = |s: &Session| s.input_pattern(path);
+    found(ctx, path, find)
+}
+
+fn found(
+    ctx: &NativeCallContext,
+    path: &str,
+    find: impl FnOnce(&Session) -> Result<PathBuf>,
+) -> RhaiResultOf<PathBuf> {
+    if path.is_empty() {
         return Ok(PathBuf::new());
     }
-    match session(ctx).and_then(|s| s.input_path(folder)) {
+    match session(ctx).and_then(|s| find(&s)) {
         // the stream's own message says which files it wants
-        Err(error) if error.kind == ErrorKind::Data => Ok(folder.into()),
+        Err(error) if error.kind == ErrorKind::Data => Ok(path.into()),
         found => found.or_raise(ctx),
     }
 }

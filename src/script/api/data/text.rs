@@ -1,12 +1,10 @@
 //! Streams of text files.
 
-use std::path::{Path, PathBuf};
-
 use rhai::Map;
 use rhai::plugin::*;
 
 use super::super::Registry;
-use super::{StreamValue, readable, stream};
+use super::{StreamValue, readable, readable_pattern, stream};
 use crate::data::{Text, TextSettings, TextVocab};
 use crate::error::Result;
 use crate::options;
@@ -81,21 +79,6 @@ options! {
     }
 }
 
-/// A text that the script may read: of a path with stars, its folder.
-fn readable_text(ctx: &NativeCallContext, path: &str) -> RhaiResultOf<PathBuf> {
-    let whole = Path::new(path);
-    match (whole.parent(), whole.file_name()) {
-        (Some(folder), Some(name)) if name.to_string_lossy().contains('*') => {
-            let folder = match folder.as_os_str().is_empty() {
-                true => Path::new("."),
-                false => folder,
-            };
-            Ok(readable(ctx, &folder.to_string_lossy())?.join(name))
-        }
-        _ => readable(ctx, path),
-    }
-}
-
 #[allow(
     missing_docs,
     clippy::unwrap_used,
@@ -144,9 +127,9 @@ mod functions {
     ) -> RhaiResultOf<StreamValue> {
         let o = TextOptions::from_map(&ctx, &settings)?;
         let settings = TextSettings {
-            path: readable_text(&ctx, path)?,
+            path: readable_pattern(&ctx, path)?,
             test_path: match &o.test_path {
-                Some(path) => Some(readable_text(&ctx, path)?),
+                Some(path) => Some(readable_pattern(&ctx, path)?),
                 None => None,
             },
             limit: o.limit,

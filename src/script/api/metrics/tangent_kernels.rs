@@ -97,7 +97,7 @@ fn kernel(
         && memory.bytes >= ANNOUNCED
         && memory.available.is_none_or(|a| memory.bytes <= a)
     {
-        let about = (sizes, memory.bytes, memory.block);
+        let about = ("metrics::ntk", sizes, memory.bytes, memory.block);
         output::message_once(about, &format!("metrics::ntk: {}", memory.text));
     }
     metrics::tangent_kernel(model, inputs, others, settings).map(TensorValue)
