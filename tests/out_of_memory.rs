@@ -94,6 +94,15 @@ fn what_does_not_fit_is_an_error_in_the_scripts_line() {
              metrics::ntk(m, x);",
             &["a kernel needs", "points would fit"],
         ),
+        // outputs that probes keep
+        (
+            "let m = init(mlp(#{ width: 8 }), sp(), #{ members: 50 }); let s = data::synthetic_images(); let t = trainer(m, sgd(#{ lr: 0.1 }), s, #{ test: every(1), keep_predictions: true, record: false });\n\
+             t.step(1000);",
+            &[
+                "keeping the test set's outputs at 1001 steps needs 4.0 GB for [1001, 50, 2000, 10]",
+                " of 2000 test points would fit",
+            ],
+        ),
         // script tensors
         (
             "\nzeros([30000, 30000]);",

@@ -1,7 +1,7 @@
 //! Reads the reference fixtures: numbers from outside programs, described in README.md beside this
 //! file.
 //!
-//! Integration tests say `mod reference;`, unit tests use `crate::reference`.
+//! Tests use `crate::reference`, unit tests and those of `tests/suite` alike.
 
 // Each test crate that includes this file uses another part of it.
 #![allow(dead_code)]

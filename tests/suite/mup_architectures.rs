@@ -1,13 +1,11 @@
 //! microsoft/mup itself against our muP on residual networks and transformers: initial spreads,
 //! multipliers, and training step by step.
 
-mod reference;
-
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
+use crate::reference::{Array, Fixture, assert_close};
 use candle_core::{DType, Tensor};
-use reference::{Array, Fixture, assert_close};
 use serde_json::{Value, json};
 use widthwise::data::{Batch, Labels, Stream, Targets};
 use widthwise::error::Result;

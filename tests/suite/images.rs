@@ -1,9 +1,7 @@
 //! Layers for images, and the residual network, against PyTorch; members and threads.
 
-mod reference;
-
+use crate::reference::{Array, Fixture};
 use candle_core::{DType, Device, Tensor};
-use reference::{Array, Fixture};
 use serde_json::{Value, json};
 use widthwise::error::Result;
 use widthwise::gpu::Place;
@@ -95,7 +93,7 @@ fn ours(array: &Array) -> Tensor {
 
 fn close(name: &str, found: &Tensor, wanted: &Tensor) {
     let (found, wanted) = (to_f64(found).unwrap(), to_f64(wanted).unwrap());
-    reference::assert_close(name, &found, &wanted, 1e-10);
+    crate::reference::assert_close(name, &found, &wanted, 1e-10);
 }
 
 /// The loss sum(output · g).
@@ -432,7 +430,7 @@ fn check_batch_norm(
     let found = step(name, get, mode, nodes, &params)?;
     for ((param, found), after) in params.iter().zip(&found).skip(2).zip(after) {
         let name = format!("{name} {param}");
-        reference::assert_close(&name, &to_f64(found)?, &after, 1e-12);
+        crate::reference::assert_close(&name, &to_f64(found)?, &after, 1e-12);
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ fn fresh() -> (tempfile::TempDir, std::path::PathBuf) {
 fn a_small_study_prints_what_it_did_before() {
     let (_guard, out) = fresh();
     let printed = done(&run("tests/scripts/study.rhai", &[], &out));
-    let expected = include_str!("scripts/study.out");
+    let expected = include_str!("../scripts/study.out");
     assert_eq!(printed.trim(), expected.trim(), "found:\n{printed}");
     let table = std::fs::read_to_string(out.join("small-table.csv")).unwrap();
     assert_eq!(

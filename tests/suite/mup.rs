@@ -1,11 +1,9 @@
 //! microsoft/mup itself against our muP: initial spreads, multipliers, and 50 steps of training.
 
-mod reference;
-
 use std::sync::{Arc, RwLock};
 
+use crate::reference::Fixture;
 use candle_core::{DType, Device, Tensor};
-use reference::Fixture;
 use serde_json::{Value, json};
 use widthwise::data::{Batch, Labels, Stream, Targets};
 use widthwise::error::{Error, Result};

@@ -82,6 +82,10 @@ fn cases_are_found_by_script_name_and_beginning() {
     assert_eq!(list("SUM"), list("sums"));
     assert_eq!(list("scripts/bench/sums.rhai"), list("sums"));
     assert_eq!(list("SUM-20"), "sums: Adding up\n    SUM-20\n");
+    // a case of a script that is named, and one of another
+    let named = "scripts/bench/sums.rhai SUM-20";
+    assert_eq!(list(named), list("SUM-20"));
+    assert_eq!(list(&format!("{named} OTHER")).lines().count(), 4);
     assert_eq!(list("SUM --set sizes=7"), "sums: Adding up\n    SUM-7\n");
     let answer: Value = serde_json::from_str(&list("--json OTHER")).unwrap();
     assert_eq!(
@@ -242,6 +246,17 @@ fn tables_compare_with_other_programs_and_go_into_a_page() {
     ));
     assert_eq!(page, std::fs::read_to_string(at("page.md")).unwrap());
     assert_eq!(lines(&bench(f.path(), "--from ours.jsonl --json")).len(), 4);
+    let ratios = lines(&bench(
+        f.path(),
+        "--from ours.jsonl --peers theirs.jsonl --json",
+    ));
+    let found: Vec<_> = ratios
+        .iter()
+        .map(|r| (&r["by"], r["ratio"].as_f64().unwrap() > 1.0, &r["verdict"]))
+        .collect();
+    let (speed, memory) = (Value::from("slow b"), Value::from("slow a"));
+    let (must, goal) = (Value::from("must reached"), Value::from("goal reached"));
+    assert_eq!(found, [(&speed, true, &must), (&memory, true, &goal)]);
 }
 
 #[test]

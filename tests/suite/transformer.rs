@@ -1,14 +1,11 @@
 //! The decoder transformer and its layers: against PyTorch, against differences in f64, alone and in
 //! an ensemble, on any number of threads.
 
-mod derivatives;
-mod reference;
-
 use std::sync::Arc;
 
+use crate::derivatives::{direction, gradients, slopes, step};
+use crate::reference::{Fixture, assert_close};
 use candle_core::{DType, Device, Tensor};
-use derivatives::{direction, gradients, slopes, step};
-use reference::{Fixture, assert_close};
 use widthwise::data::{Batch, Labels};
 use widthwise::error::Result;
 use widthwise::metrics::{Hessian, Loss};

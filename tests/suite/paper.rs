@@ -199,6 +199,8 @@ const NOISE: &str = r#"
         mup: [0, 1, 2].map(|i| (randn([8], 80 + i) * 0.7).exp().to_array()),
         ntp: [0, 1, 2].map(|i| (randn([8], 90 + i) * 0.7).exp().to_array()),
     };
+    // one sharpness of each member, [measurement][member]
+    let shares = |seed| [0, 1, 2].map(|i| { let row = (randn([8], seed + i) * 2.0).exp().to_array(); [row, row, row, row] });
     let spikes = |seed| (randn([8], seed) * 2.0).exp().to_array().map(|x| #{
         spike_height: x, spike_step: x, sharpness_ratio: x, diverged_step: (), found: true,
     });
@@ -220,6 +222,7 @@ fn noise_in_place_of_networks_holds_nowhere() {
             + verdicts::loss_curves(widths, #{{ mup: curves.call(1000), ntp: curves.call(1100), sp: curves.call(1200) }}, moved)
             + verdicts::harder_tasks(widths, curves.call(2000), curves.call(3000), 0, 1)
             + verdicts::spectra(widths, 10, of_members, errors_of)
+            + verdicts::edge_of_stability(widths, shares.call(130), shares.call(140))
             + verdicts::catapults(widths, spikes.call(7), spikes.call(8), 1.0)
         "#
     ));
@@ -257,6 +260,27 @@ fn networks_that_agree_hold_everywhere() {
         // curves of losses whose excess over the widest falls with width, and grows in time as `grows` says
         let curves = |seed, excess, grows| widths.map(|w| (randn([3, 8], seed + w) * 0.01).exp().to_array()
             .map(|row, t| row.map(|x| x * (1.0 + excess * scale.call(w, 1.0) * (1.0 + grows * t)))));
+        // kernels that turn towards the task, the wider the more; errors fall with width, of regression too
+        let targets = randn([30, 1], 120);
+        let of_task = targets.matmul(targets.transpose());
+        let errors_of = widths.map(|w| (randn([8], 110 + w) * 0.02).exp().to_array().map(|x| x * (1.0 + scale.call(w, 1.0))));
+        let of_members = |members| {
+            let runs = [];
+            for w in widths {
+                let noise = randn([8, 30, 64], w) * (0.2 * scale.call(w, 0.5));
+                let x = features + stack(members.map(|m| noise[m]));
+                let initial = x.matmul(x.transpose()).mean(0);
+                for (kernel, i) in [initial, initial + of_task * (8.0 - 4.0 * scale.call(w, 1.0))] {
+                    let found = metrics::task_power(kernel, targets);
+                    runs.push(#{
+                        stage: ["initial", "after"][i], width: w, eigenvalues: found.eigenvalues[0].to_array(),
+                        cumulative: found.cumulative[0].to_array(), test_error: 0.1 * mean(members.map(|m| errors_of[widths.index_of(w)][m])),
+                    });
+                }
+            }
+            #{ runs: runs }
+        };
+        let shares = |fall| widths.map(|w| { let row = (randn([8], 130 + w) * 0.02).exp().to_array().map(|x| x * (1.0 - fall * (1.0 - scale.call(w, 1.0)))); [row, row, row, row] });
         let spikes = |seed| (randn([8], seed) * 0.1).exp().to_array().map(|x| #{
             spike_height: 3.0 * x, spike_step: 10.0 * x, sharpness_ratio: 0.5 * x, diverged_step: (), found: true,
         });
@@ -270,6 +294,8 @@ fn networks_that_agree_hold_everywhere() {
             + verdicts::loss_curves(widths, #{ mup: curves.call(1000, 0.1, 0.0), sp: curves.call(1100, 0.6, 0.0), ntp: curves.call(1200, -0.4, 0.0) }, moved)
             + verdicts::harder_tasks(widths, curves.call(2000, 0.1, 0.0), curves.call(3000, 0.3, 1.0), 0, 1)
             + verdicts::catapults(widths, spikes.call(7), spikes.call(8), 1.0)
+            + verdicts::spectra(widths, 10, of_members, errors_of)
+            + verdicts::edge_of_stability(widths, shares.call(0.0), shares.call(0.5))
         "#,
     );
     let others: Vec<&String> = found.iter().filter(|c| !c.starts_with("holds")).collect();

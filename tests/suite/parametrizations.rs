@@ -1,11 +1,9 @@
 //! The tables value by value, and the symmetries between them.
 
-mod reference;
-
 use std::sync::{Arc, RwLock};
 
+use crate::reference::Fixture;
 use candle_core::{DType, Device, Tensor};
-use reference::Fixture;
 use serde_json::Value;
 use widthwise::data::{Teacher, TeacherSettings};
 use widthwise::error::Result;

@@ -1,13 +1,11 @@
 //! Networks with batch normalisation: training against PyTorch, members, killed runs, and what the
 //! running estimates are to optimizers and metrics.
 
-mod reference;
-
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use crate::reference::{Array, Fixture, assert_close};
 use candle_core::{DType, Device, Tensor};
-use reference::{Array, Fixture, assert_close};
 use serde_json::json;
 use widthwise::data::{Batch, Labels, Stream, Targets};
 use widthwise::error::Result;

@@ -1,12 +1,10 @@
 //! Eigenvalues and traces of Hessians and Gauss–Newton matrices, in several units, and gradient noise: against
 //! PyTorch's autograd and numpy's eigenvalues, and against closed forms.
 
-mod reference;
-
 use std::sync::Arc;
 
+use crate::reference::{Array, Fixture, assert_close};
 use candle_core::{DType, Device, Tensor};
-use reference::{Array, Fixture, assert_close};
 use widthwise::data::{Batch, FromTensors, FromTensorsSettings, Labels};
 use widthwise::error::Result;
 use widthwise::gpu::Place;

@@ -1,12 +1,10 @@
 //! Kernels of all outputs, in the units of the learning rates, their spectra and what is predicted with
 //! them: against PyTorch, numpy, scipy, scikit-learn and neural-tangents, and against closed forms.
 
-mod reference;
-
 use std::sync::Arc;
 
+use crate::reference::{Array, Fixture, assert_close};
 use candle_core::{DType, Device, Tensor};
-use reference::{Array, Fixture, assert_close};
 use widthwise::data::Labels;
 use widthwise::error::{ErrorKind, Result};
 use widthwise::gpu::{Gpu, Place};

@@ -1,12 +1,9 @@
 //! Adafactor, Shampoo and SOAP against PyTorch, pytorch-optimizer and scipy.
 
-mod reference;
-mod stepping;
-
+use crate::reference::Fixture;
+use crate::stepping::{PLAIN, info, shaped, states, updated};
 use candle_core::DType;
-use reference::Fixture;
 use serde_json::Value;
-use stepping::{PLAIN, info, shaped, states, updated};
 use widthwise::error::Result;
 use widthwise::nn::Role;
 use widthwise::optim::{

@@ -1,9 +1,7 @@
 //! Layers against PyTorch: forward, and gradients of sum(output · g).
 
-mod reference;
-
+use crate::reference::{Array, Fixture};
 use candle_core::{DType, Device, Tensor};
-use reference::{Array, Fixture};
 use widthwise::data::Labels;
 use widthwise::error::Result;
 use widthwise::gpu::Place;

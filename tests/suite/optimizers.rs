@@ -1,12 +1,9 @@
 //! Optimizers, clipping and schedules against PyTorch and lion-pytorch over 100 steps.
 
-mod reference;
-mod stepping;
-
+use crate::reference::Fixture;
+use crate::stepping::{PLAIN, info, members, shaped, states, updated};
 use candle_core::{DType, Device, Tensor};
-use reference::Fixture;
 use serde_json::Value;
-use stepping::{PLAIN, info, members, shaped, states, updated};
 use widthwise::error::Result;
 use widthwise::nn::Role;
 use widthwise::optim::{

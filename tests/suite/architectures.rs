@@ -1,15 +1,12 @@
 //! Whole networks in many settings: against PyTorch, gradients and Hessian–vector products against
 //! differences, alone and in an ensemble, roles of their parameters, and what cannot be built.
 
-mod derivatives;
-mod reference;
-
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
+use crate::derivatives::{direction, gradients, slopes, step};
+use crate::reference::{Array, Fixture, assert_close};
 use candle_core::{DType, Device, Tensor};
-use derivatives::{direction, gradients, slopes, step};
-use reference::{Array, Fixture, assert_close};
 use widthwise::data::{Batch, Labels, Stream, Targets};
 use widthwise::error::Result;
 use widthwise::metrics::{Hessian, Loss, ntk};

@@ -1,9 +1,7 @@
 //! The fixtures themselves: present, of the shapes that their documents promise, and in agreement
 //! with what can be said about them without running anything.
 
-mod reference;
-
-use reference::{Fixture, assert_close};
+use crate::reference::{Fixture, assert_close};
 
 #[test]
 fn mup_has_every_parameter_of_every_width() {

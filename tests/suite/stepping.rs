@@ -1,5 +1,4 @@
 //! Parameters, their state and updates outside of a training step.
-#![allow(dead_code, reason = "not every test uses all of it")]
 
 use std::borrow::Cow;
 

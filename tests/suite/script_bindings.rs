@@ -394,6 +394,29 @@ fn a_test_where_no_output_is_finite_any_more_does_not_end_the_run() {
 }
 
 #[test]
+fn outputs_that_are_not_kept_are_measured_in_pieces() {
+    // 27 members × 2,000 outputs × 1,200 points are 259 MB, two pieces
+    let found = value(
+        "let measured = |keep| {
+             let labels = [];
+             for i in 0..1210 { labels.push(i * 7 % 2000); }
+             let stream = data::from_tensors(randn([1210, 4]), labels, #{ classes: 2000, test_size: 1200 });
+             let m = init(mlp(#{ width: 4, depth: 2 }), sp(), #{ members: 27 });
+             let t = trainer(m, sgd(#{ lr: 0.1 }), stream, #{ batch: 8, test: [1], keep_predictions: keep, record: false });
+             t.step(1);
+             let names = [\"test_loss\", \"test_accuracy\", \"ensemble_test_loss\", \"ensemble_test_accuracy\"];
+             [names.map(|n| t.record.series(n).values[0]), t.record.prediction_steps.len()]
+         };
+         let whole = measured.call(true);
+         let pieces = measured.call(false);
+         let apart = 0.0;
+         for (row, i) in whole[0] { for (x, j) in row { apart = max(apart, (x - pieces[0][i][j]).abs()); } }
+         [apart < 1e-12, whole[0][0].len(), whole[1], pieces[1]]",
+    );
+    assert_eq!(format!("{found:?}"), "[true, 27, 1, 0]");
+}
+
+#[test]
 fn mistakes_with_figures_name_the_setting_or_the_series() {
     fails(&[
         (

@@ -1,12 +1,10 @@
 //! Neural tangent kernels in f64, as a whole and parameter by parameter: against PyTorch's Jacobians
 //! and against gradients of single outputs of single examples; members and threads.
 
-mod reference;
-
 use std::sync::Arc;
 
+use crate::reference::{Array, Fixture, assert_close};
 use candle_core::{DType, Device, Tensor};
-use reference::{Array, Fixture, assert_close};
 use widthwise::error::Result;
 use widthwise::metrics::{NtkSettings, ntk, ntk_blocks, tangent_kernel};
 use widthwise::model::{Model, ModelSettings};

@@ -1,13 +1,11 @@
 //! Averages of weights: against PyTorch, over members, and across a checkpoint.
 
-mod reference;
-
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use crate::reference::{Fixture, assert_close};
 use candle_core::{DType, Device, Tensor};
-use reference::{Fixture, assert_close};
 use widthwise::data::{MarkovTokens, MarkovTokensSettings, Teacher, TeacherSettings};
 use widthwise::error::Result;
 use widthwise::model::{Model, ModelSettings};
