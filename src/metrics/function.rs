@@ -9,50 +9,40 @@ use crate::tensor::math::exp;
 use crate::tensor::simd::simd;
 
 /// One function on the points, with what its comparisons need: whatever does not depend on the other
-/// function is computed once, so that a comparison is a single pass over the numbers.
+/// function is computed once.
+///
+/// Logits are split into each point's mean and what is left of them, which are orthogonal: squares and
+/// products of logits are those of the parts together, so that a comparison reads the large part and the
+/// probabilities, once.
 pub(super) struct Function {
     outputs: usize,
-    logits: Numbers,
+    /// Mean logit of each point.
+    means: Vec<f64>,
+    /// Mean of all logits.
+    mean: f64,
+    /// Logits less their point's mean.
+    centred: Vec<f64>,
+    /// Of the logits, and of the centred ones.
+    sizes: [Size; 2],
     /// What only classes have.
     classes: Option<Classes>,
 }
 
-/// Logits, or logits centred over classes.
-struct Numbers {
-    values: Vec<f64>,
-    mean: f64,
+/// How large numbers are.
+#[derive(Clone, Copy)]
+struct Size {
     /// Sum of squares.
-    size: f64,
+    squares: f64,
     /// Sum of squared distances from the mean.
     spread: f64,
 }
 
 struct Classes {
-    centred: Numbers,
-    log_p: Vec<f64>,
     p: Vec<f64>,
+    /// Sum over points of the log of the sum of the centred logits' exponentials.
+    log_total: f64,
     /// The first largest logit of each point.
     largest: Vec<usize>,
-}
-
-impl Numbers {
-    fn new(values: Vec<f64>) -> Self {
-        let count = values.len() as f64;
-        let mean = simd(
-            #[inline(always)]
-            || sums([&values], |[x]| [x]),
-        )[0] / count;
-        let [size, spread] = simd(
-            #[inline(always)]
-            || sums([&values], |[x]| [x * x, (x - mean) * (x - mean)]),
-        );
-        Self {
-            values,
-            mean,
-            size,
-            spread,
-        }
-    }
 }
 
 /// Sums over the numbers of a function and of its reference.
@@ -65,11 +55,10 @@ struct Sums {
 }
 
 impl Sums {
-    /// Mean squared distance, squared distance relative to the reference, and correlation.
-    fn measures(self, f: &Numbers, r: &Numbers) -> [f64; 3] {
-        let count = f.values.len();
-        let relative = match r.size > 0.0 {
-            true => self.distance / r.size,
+    /// Mean squared distance, squared distance relative to the reference, and correlation, of `count` numbers.
+    fn measures(self, count: usize, f: Size, r: Size) -> [f64; 3] {
+        let relative = match r.squares > 0.0 {
+            true => self.distance / r.squares,
             false => f64::NAN,
         };
         let varies = count > 1 && f.spread > 0.0 && r.spread > 0.0;
@@ -85,19 +74,36 @@ impl Sums {
 impl Function {
     /// From logits `[points, outputs]`.
     pub fn new(logits: &[f64], outputs: usize) -> Self {
-        let classes = (outputs > 1).then(|| {
-            let [p, log_p] = probabilities(logits, outputs);
-            Classes {
-                centred: Numbers::new(centred(logits, outputs)),
-                p,
-                log_p,
-                largest: logits.chunks(outputs).map(argmax).collect(),
-            }
-        });
+        let classes = outputs as f64;
+        let centred = centred(logits, outputs);
+        let means: Vec<f64> = logits
+            .chunks(outputs)
+            .map(|row| row.iter().sum::<f64>() / classes)
+            .collect();
+        let mean = means.iter().sum::<f64>() / means.len() as f64;
+        let [own] = simd(
+            #[inline(always)]
+            || sums([&centred], |[x]| [x * x]),
+        );
+        let [squares, spread] = simd(
+            #[inline(always)]
+            || sums([&means], |[x]| [x * x, (x - mean) * (x - mean)]),
+        );
+        let of_logits = Size {
+            squares: own + classes * squares,
+            spread: own + classes * spread,
+        };
+        let of_centred = Size {
+            squares: own,
+            spread: own,
+        };
         Self {
             outputs,
-            logits: Numbers::new(logits.to_vec()),
-            classes,
+            classes: (outputs > 1).then(|| Classes::new(logits, &centred, outputs)),
+            means,
+            mean,
+            centred,
+            sizes: [of_logits, of_centred],
         }
     }
 
@@ -112,87 +118,88 @@ impl Function {
 
     /// How much this function agrees with a reference on the same points.
     pub fn against(&self, reference: &Self) -> Pair {
-        let (f, r) = (&self.logits, &reference.logits);
-        let (mf, mr) = (f.mean, r.mean);
-        let rows = [f.values.as_slice(), &r.values];
+        let (of_means, count) = (self.against_means(reference), self.centred.len());
+        let (Some(own), Some(other)) = (&self.classes, &reference.classes) else {
+            let [mean, relative, correlation] =
+                of_means.measures(count, self.sizes[0], reference.sizes[0]);
+            return Pair {
+                mean_squared_distance: mean,
+                relative_squared_distance: relative,
+                correlation,
+                ..Pair::undefined()
+            };
+        };
+        let rows = [&self.centred, &reference.centred, &own.p, &other.p].map(Vec::as_slice);
+        let [distance, product, variation, exponent] = simd(
+            #[inline(always)]
+            || {
+                sums(rows, |[f, r, p, q]| {
+                    let d = r - f;
+                    [d * d, f * r, (p - q).abs(), q * d]
+                })
+            },
+        );
+        let centred = Sums { distance, product };
+        let logits = Sums {
+            distance: distance + of_means.distance,
+            product: product + of_means.product,
+        };
+        let [of_logits, of_centred] = [(logits, 0), (centred, 1)]
+            .map(|(sums, i)| sums.measures(count, self.sizes[i], reference.sizes[i]));
+        let points = self.means.len() as f64;
+        let predictions = own.largest.iter().zip(&other.largest);
+        Pair {
+            mean_squared_distance: of_logits[0],
+            relative_squared_distance: of_logits[1],
+            correlation: of_logits[2],
+            centred_mean_squared_distance: of_centred[0],
+            centred_relative_squared_distance: of_centred[1],
+            centred_correlation: of_centred[2],
+            top1_agreement: predictions.filter(|(a, b)| a == b).count() as f64 / points,
+            total_variation: variation / 2.0 / points,
+            kl: (exponent + own.log_total - other.log_total) / points,
+        }
+    }
+
+    /// The part of the logits' sums that their means over outputs have.
+    fn against_means(&self, reference: &Self) -> Sums {
+        let (mf, mr) = (self.mean, reference.mean);
+        let rows = [&self.means, &reference.means].map(Vec::as_slice);
         let [distance, product] = simd(
             #[inline(always)]
             || sums(rows, |[f, r]| [(f - r) * (f - r), (f - mf) * (r - mr)]),
         );
-        let [mean, relative, correlation] = Sums { distance, product }.measures(f, r);
-        let mut pair = Pair {
-            mean_squared_distance: mean,
-            relative_squared_distance: relative,
-            correlation,
-            ..Pair::undefined()
-        };
-        if let (Some(own), Some(other)) = (&self.classes, &reference.classes) {
-            let points = (f.values.len() / self.outputs) as f64;
-            own.against(other, points, &mut pair);
+        let outputs = self.outputs as f64;
+        Sums {
+            distance: outputs * distance,
+            product: outputs * product,
         }
-        pair
     }
-}
-
-/// Probabilities and their logarithms: exponentials are what takes time, so that there is one for each
-/// number, many at once.
-fn probabilities(logits: &[f64], outputs: usize) -> [Vec<f64>; 2] {
-    let mut log_p = logits.to_vec();
-    for row in log_p.chunks_exact_mut(outputs) {
-        let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        row.iter_mut().for_each(|x| *x -= largest);
-    }
-    let mut p = log_p.clone();
-    simd(
-        #[inline(always)]
-        || p.iter_mut().for_each(|x| *x = exp(*x)),
-    );
-    let rows = p
-        .chunks_exact_mut(outputs)
-        .zip(log_p.chunks_exact_mut(outputs));
-    for (p, log_p) in rows {
-        let total: f64 = p.iter().sum();
-        let log_total = total.ln();
-        p.iter_mut().for_each(|x| *x /= total);
-        log_p.iter_mut().for_each(|x| *x -= log_total);
-    }
-    [p, log_p]
 }
 
 impl Classes {
-    fn against(&self, reference: &Self, points: f64, pair: &mut Pair) {
-        let (f, r) = (&self.centred, &reference.centred);
-        let (mf, mr) = (f.mean, r.mean);
-        let rows = [
-            f.values.as_slice(),
-            &r.values,
-            &self.p,
-            &reference.p,
-            &self.log_p,
-            &reference.log_p,
-        ];
-        let [distance, product, variation, divergence] = simd(
+    /// Exponentials are what takes time, so that there is one for each number, many at once.
+    fn new(logits: &[f64], centred: &[f64], outputs: usize) -> Self {
+        let mut p = centred.to_vec();
+        let mut log_total = 0.0;
+        for row in p.chunks_exact_mut(outputs) {
+            let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            row.iter_mut().for_each(|x| *x -= largest);
+            log_total += largest;
+        }
+        simd(
             #[inline(always)]
-            || {
-                sums(rows, |[f, r, p, q, log_p, log_q]| {
-                    [
-                        (f - r) * (f - r),
-                        (f - mf) * (r - mr),
-                        (p - q).abs(),
-                        q * (log_q - log_p),
-                    ]
-                })
-            },
+            || p.iter_mut().for_each(|x| *x = exp(*x)),
         );
-        let measures = Sums { distance, product }.measures(f, r);
-        [
-            pair.centred_mean_squared_distance,
-            pair.centred_relative_squared_distance,
-            pair.centred_correlation,
-        ] = measures;
-        let predictions = self.largest.iter().zip(&reference.largest);
-        pair.top1_agreement = predictions.filter(|(a, b)| a == b).count() as f64 / points;
-        pair.total_variation = variation / 2.0 / points;
-        pair.kl = divergence / points;
+        for row in p.chunks_exact_mut(outputs) {
+            let total: f64 = row.iter().sum();
+            row.iter_mut().for_each(|x| *x /= total);
+            log_total += total.ln();
+        }
+        Self {
+            p,
+            log_total,
+            largest: logits.chunks(outputs).map(argmax).collect(),
+        }
     }
 }
