@@ -101,6 +101,11 @@ impl Model {
         Ok(all)
     }
 
+    /// Examples that the network is run on at a time outside training.
+    pub(crate) fn evaluation_batch(&self) -> usize {
+        (EVAL_POSITIONS / self.rows(1).max(1)).clamp(1, EVAL_BATCH)
+    }
+
     /// Runs the network on all inputs in pieces, of `minibatch` examples if that is given, so that there
     /// is an activation at `path`, and calls `see` after each with the number of its first example and
     /// the plan.
@@ -119,7 +124,7 @@ impl Model {
         if points == 0 {
             return Err(Error::shape("a model cannot be run on no inputs at all"));
         }
-        let usual = (EVAL_POSITIONS / self.rows(1).max(1)).clamp(1, EVAL_BATCH);
+        let usual = self.evaluation_batch();
         // pieces of one size, where that can be, so that one plan serves all of them
         let batch = minibatch
             .unwrap_or(points.div_ceil(points.div_ceil(usual)))

@@ -11,6 +11,7 @@ mod record;
 mod resume;
 mod settings;
 mod step;
+mod test_set;
 mod trainer;
 mod when;
 

@@ -8,14 +8,11 @@ use serde_json::{Value, json};
 
 use super::When;
 use super::settings::Hooks;
-use super::trainer::{Trainer, write};
+use super::trainer::Trainer;
 use crate::data::{Batch, Labels};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
-use crate::metrics::{
-    Average, EigenvalueSettings, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy,
-    ensemble_mse,
-};
+use crate::metrics::EigenvalueSettings;
 use crate::tensor::elem::each_f64;
 
 /// Something measured during training at chosen steps.
@@ -138,51 +135,5 @@ impl Trainer {
         serde_json::to_value(&found)
             .map(Some)
             .map_err(|e| Error::other(format!("the sharpness cannot be kept: {e}")))
-    }
-
-    /// The first `test_points` examples of the test set.
-    ///
-    /// # Errors
-    /// If the stream's test set cannot be had.
-    pub fn test_batch(&self) -> Result<Batch> {
-        let test = self.stream.test_set()?;
-        let all = test.inputs.dims().first().copied().unwrap_or(0);
-        let size = self.settings.test_points.unwrap_or(all).min(all);
-        test.narrow(0, size)
-    }
-
-    fn test(&mut self, keep: bool) -> Result<()> {
-        let test = self.test_batch()?;
-        let outputs = write(&self.model).predict(&test.inputs)?;
-        let mut values = vec![(
-            "test_loss".to_string(),
-            self.loss.evaluate(&outputs, &test.labels, None)?,
-        )];
-        let classes = matches!(test.labels, Labels::Classes(_));
-        if classes {
-            values.push(("test_accuracy".into(), accuracy(&outputs, &test.labels)?));
-        }
-        let loss = match self.loss {
-            Loss::CrossEntropy => ensemble_cross_entropy(&outputs, &test.labels, Average::Logits),
-            Loss::Mse => ensemble_mse(&outputs, &test.labels),
-        };
-        match loss {
-            Ok(loss) => {
-                values.push(("ensemble_test_loss".into(), vec![loss.value]));
-                if classes {
-                    let right = ensemble_accuracy(&outputs, &test.labels, Average::Logits)?;
-                    values.push(("ensemble_test_accuracy".into(), vec![right.value]));
-                }
-            }
-            // an ensemble needs a member whose outputs are finite; those of members that will be found to
-            // have diverged at the next step may not be
-            Err(error) if error.kind == ErrorKind::Diverged => {}
-            Err(error) => return Err(error),
-        }
-        self.record.measured("test", self.step, &values)?;
-        if keep {
-            self.record.predictions.insert(self.step, outputs);
-        }
-        Ok(())
     }
 }

@@ -277,6 +277,7 @@ impl Trainer {
                 hooks.resumed(self.step);
             }
         }
+        self.check_kept_outputs(target)?;
         let mut end = RunEnd::Done;
         while self.step < target {
             if !self.active.contains(&true) {

@@ -30,6 +30,34 @@ impl When {
             }
         }
     }
+
+    /// How many steps from `first` to `last`, both included, it is measured at.
+    pub fn count(&self, first: u64, last: u64) -> usize {
+        let inside = |step: &u64| (first..=last).contains(step);
+        match self {
+            Self::Every(n) => {
+                let n = (*n).max(1);
+                let until = |end: u64| end.div_ceil(n) as usize;
+                until(last + 1).saturating_sub(until(first))
+            }
+            Self::At(steps) => {
+                let mut steps: Vec<u64> = steps.iter().copied().filter(inside).collect();
+                steps.sort_unstable();
+                steps.dedup();
+                steps.len()
+            }
+            Self::Log(n) => {
+                let n = (*n).max(1) as f64;
+                let mut steps: Vec<u64> = (0..)
+                    .map(|i| (f64::from(i) / n).exp2().round() as u64)
+                    .take_while(|step| *step <= last)
+                    .collect();
+                steps.dedup();
+                steps.push(0);
+                steps.iter().filter(|step| inside(step)).count()
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -47,5 +75,23 @@ mod tests {
         assert_eq!(steps(&When::Log(2), 23), [0, 1, 2, 3, 4, 6, 8, 11, 16, 23]);
         assert_eq!(steps(&When::At(vec![5, 2]), 9), [2, 5]);
         assert_eq!(steps(&When::Every(0), 2), [0, 1, 2]);
+    }
+
+    #[test]
+    fn steps_are_counted() {
+        let all = [
+            When::Every(4),
+            When::Every(0),
+            When::Log(1),
+            When::Log(4),
+            When::Log(6),
+            When::At(vec![5, 2, 5, 40]),
+        ];
+        for when in all {
+            for (first, last) in [(0, 0), (0, 40), (1, 3), (4, 4), (5, 64), (17, 100), (9, 3)] {
+                let expected = (first..=last).filter(|&s| when.due(s)).count();
+                assert_eq!(when.count(first, last), expected, "{when:?} {first} {last}");
+            }
+        }
     }
 }
