@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::rounds::Rounds;
 use crate::error::{Error, Result};
@@ -80,6 +81,41 @@ pub struct Ratio {
     pub target: Option<Target>,
 }
 
+impl Ratio {
+    /// The least ratio that is acceptable, where one is stated.
+    pub fn must(&self) -> Option<f64> {
+        self.target.as_ref()?.must
+    }
+
+    /// The ratio that is aimed for, where one is stated.
+    pub fn goal(&self) -> Option<f64> {
+        self.target.as_ref()?.goal
+    }
+
+    /// What it means beside what is wanted; nothing where nothing is.
+    pub fn verdict(&self) -> Option<&'static str> {
+        match (self.must(), self.goal()) {
+            (Some(must), _) if self.ratio < must => Some("missed"),
+            (_, Some(goal)) if self.ratio >= goal => Some("goal reached"),
+            (Some(_), _) => Some("must reached"),
+            _ => None,
+        }
+    }
+
+    /// The same for other programs: `case`, `measure`, `metric`, `ours`, `theirs`, `by`, `ratio`, and `must`,
+    /// `goal` and `verdict`, null where nothing is wanted.
+    pub fn json(&self) -> Value {
+        let measure = match self.measure {
+            Measure::Speed => "speed",
+            Measure::Memory => "memory",
+        };
+        json!({
+            "case": self.case, "measure": measure, "metric": self.metric, "ours": self.ours, "theirs": self.theirs,
+            "by": self.who, "ratio": self.ratio, "must": self.must(), "goal": self.goal(), "verdict": self.verdict(),
+        })
+    }
+}
+
 /// Compares our results with the best of the other programs, by the rows of `targets`; a result for
 /// which there is no row is compared in speed with everyone.
 pub fn ratios(ours: &[Rounds], theirs: &[Rounds], targets: &[Target]) -> Vec<Ratio> {
@@ -138,6 +174,34 @@ mod tests {
             must: Some(1.0),
             goal: None,
         }
+    }
+
+    #[test]
+    fn verdicts_follow_the_targets() {
+        let verdict = |ratio: f64, must: Option<f64>, goal: Option<f64>| {
+            let target = Target {
+                must,
+                goal,
+                ..target("W1", Measure::Speed, "")
+            };
+            let r = Ratio {
+                case: "W1".into(),
+                measure: Measure::Speed,
+                metric: "steps_per_s".into(),
+                ours: ratio,
+                theirs: 1.0,
+                who: "torch eager".into(),
+                ratio,
+                target: Some(target),
+            };
+            assert_eq!(r.json()["verdict"], json!(r.verdict()));
+            r.verdict()
+        };
+        assert_eq!(verdict(0.9, Some(1.0), Some(1.5)), Some("missed"));
+        assert_eq!(verdict(1.0, Some(1.0), Some(1.5)), Some("must reached"));
+        assert_eq!(verdict(1.5, Some(1.0), Some(1.5)), Some("goal reached"));
+        assert_eq!(verdict(0.5, None, Some(1.0)), None);
+        assert_eq!(verdict(0.5, None, None), None);
     }
 
     #[test]

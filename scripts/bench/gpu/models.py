@@ -4,9 +4,9 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def mlp(width):
+def mlp(width, inputs=3072, depth=4):
     layers = []
-    for a, b in zip([3072, width, width], [width, width, width]):
+    for a, b in zip([inputs] + [width] * (depth - 2), [width] * (depth - 1)):
         layers += [nn.Linear(a, b), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(width, 10))
 

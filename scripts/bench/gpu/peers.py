@@ -10,6 +10,8 @@ eager: as in any tutorial; fused: fused optimizer; compile: torch.compile of the
 whole step captured by torch.cuda.graph (GPU only); compile_graph: both; cl: channels last, fused.
 W2: loop over 16 models, vmap of torch.func over stacked parameters. W5: full (all Jacobians at once), perout (one
 output at a time), structured (contraction by hand, MLP only). W6: double backward, fwdrev (forward over reverse).
+BF16, RESNET, GPT: parameters in f32, computed in bf16 by torch.autocast; chip: a product of two bf16 matrices of 8,192
+rows, in steps of the MLP of as many operations. MEMBERS: W2 of more members.
 Data stay on the device, batches of a step are views or, for graphs, one copy on the device.
 """
 import argparse
@@ -28,7 +30,8 @@ from models import Decoder, ResNet18, mlp, token_loss
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
-MEMBERS = 16
+# sizes for trying out on a CPU, as `small` in large.rhai
+SMALL = "--small" in sys.argv
 
 
 def sync():
@@ -70,6 +73,18 @@ def captured(step, xs, ys, state):
         return value
 
     return replay
+
+
+def in_bf16(function):
+    """The function with products in bf16; without autocast's cache, which a captured graph cannot have."""
+    if SMALL:
+        return function
+
+    def run(*args):
+        with torch.autocast(DEVICE.type, torch.bfloat16, cache_enabled=False):
+            return function(*args)
+
+    return run
 
 
 def training(variant, models, losses, optimizers, xs, ys):
@@ -114,9 +129,17 @@ def w1(variant, width):
 
 
 def w2(variant, width):
+    return members(variant, width, [0.002 * 1.25**e for e in range(16)])
+
+
+def many(variant, size):
+    count, width = size
+    return members(variant, width, [0.002 * 25 ** (e / (count - 1)) for e in range(count)])
+
+
+def members(variant, width, rates):
     xs, ys = vectors()
-    models = [mlp(width).to(DEVICE) for _ in range(MEMBERS)]
-    rates = [0.002 * 1.25**e for e in range(MEMBERS)]
+    models = [mlp(width).to(DEVICE) for _ in rates]
     if variant.startswith("loop"):
         optimizers = [torch.optim.SGD(m.parameters(), lr=lr, momentum=0.9, **fused(variant)) for m, lr in zip(models, rates)]
         losses = [lambda x, y, m=m: F.cross_entropy(m(x), y) for m in models]
@@ -162,6 +185,53 @@ def w4(variant, width):
     how = dict(fused(variant), capturable="graph" in variant)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.0003, **how)
     loss = compiled(lambda x, y: token_loss(model(x), y), variant)
+    return training(variant, [model], [loss], [optimizer], xs, ys)
+
+
+# --- Large ones ---
+
+def bf16(variant, size):
+    width, batch, depth = size
+    if variant == "chip":
+        n = 512 if SMALL else 8192
+        a, b = (torch.randn(n, n, device=DEVICE, dtype=torch.float32 if SMALL else torch.bfloat16) for _ in range(2))
+        # forward, and backward but for the first layer's inputs
+        flops = 2 * batch * (2 * 256 * width + 3 * ((depth - 2) * width * width + 10 * width))
+        calls = max(1, round(flops / (2 * n**3)))
+        share = flops / (calls * 2 * n**3)
+
+        def products(_):
+            for _ in range(calls):
+                a @ b
+
+        products.share = share
+        return products
+    xs = [torch.randn(batch, 256, device=DEVICE) for _ in range(4)]
+    ys = [torch.randint(0, 10, (batch,), device=DEVICE) for _ in range(4)]
+    model = mlp(width, 256, depth).to(DEVICE)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, **fused(variant))
+    loss = compiled(in_bf16(lambda x, y: F.cross_entropy(model(x), y)), variant)
+    return training(variant, [model], [loss], [optimizer], xs, ys)
+
+
+def resnet(variant, size):
+    width, batch = size
+    xs = [torch.randn(batch, 3, 32, 32, device=DEVICE).contiguous(memory_format=torch.channels_last) for _ in range(8)]
+    ys = [torch.randint(0, 10, (batch,), device=DEVICE) for _ in range(8)]
+    model = ResNet18(width).to(DEVICE).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, **fused(variant))
+    loss = compiled(in_bf16(lambda x, y: F.cross_entropy(model(x), y)), variant)
+    return training(variant, [model], [loss], [optimizer], xs, ys)
+
+
+def gpt(variant, size):
+    width, depth, context, batch, vocab = size
+    xs = [torch.randint(0, vocab, (batch, context), device=DEVICE) for _ in range(8)]
+    ys = [x.roll(-1, 1) for x in xs]
+    model = Decoder(width, vocab, context, depth).to(DEVICE)
+    how = dict(fused(variant), capturable="graph" in variant)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.0003, **how)
+    loss = compiled(in_bf16(lambda x, y: token_loss(model(x), y)), variant)
     return training(variant, [model], [loss], [optimizer], xs, ys)
 
 
@@ -261,8 +331,19 @@ for n in (128, 256):
     CASES[f"W4-{n}"] = ("W4", w4, n, TRAIN)
 CASES["W5-mlp"] = ("W5", w5, 256, ["full", "perout", "structured", "perout_compile", "full_compile"])
 CASES["W6"] = ("W6", w6, 256, ["double", "double_graph", "fwdrev", "fwdrev_graph", "fwdrev_compile", "fwdrev_compile_graph"])
+for size in [(64, 32, 3)] if SMALL else [(1024, 8192, 10), (4096, 4096, 6)]:
+    CASES[f"BF16-{size[0]}"] = ("BF16", bf16, size, ["eager", "chip", "graph", "compile", "compile_graph"])
+for size in [(8, 4)] if SMALL else [(64, 512)]:
+    CASES[f"RESNET-{size[0]}"] = ("RESNET", resnet, size, ["eager", "graph", "compile", "compile_graph"])
+for size in [(128, 2, 32, 2, 256)] if SMALL else [(768, 12, 1024, 8, 50304)]:
+    CASES[f"GPT-{size[0]}"] = ("GPT", gpt, size, ["eager", "fused", "compile", "compile_graph"])
+for size in [(4, 64)] if SMALL else [(16, 256), (64, 64), (64, 256)]:
+    CASES[f"MEMBERS-{size[0]}-{size[1]}"] = ("MEMBERS", many, size, ["loop", "vmap", "vmap_compile", "vmap_compile_graph"])
 # allowed distance of the values from those of the first variant, over 1 + |x|
-AGREE = {"W1": 1e-3, "W2": 1e-3, "W3": 1e-2, "W4": 1e-3, "W5": 1e-2, "W6": 2e-2}
+AGREE = {"W1": 1e-3, "W2": 1e-3, "W3": 1e-2, "W4": 1e-3, "W5": 1e-2, "W6": 2e-2,
+         "BF16": 2e-2, "RESNET": 2e-2, "GPT": 2e-2, "MEMBERS": 1e-3}
+# what is trained; of the others every call is the same
+TRAINED = {"W1", "W2", "W3", "W4", "BF16", "RESNET", "GPT", "MEMBERS"}
 
 
 def rates(step, seconds, first, warmup, stretch=0.1):
@@ -298,17 +379,19 @@ def measure(case, variant, seconds, expected, prepare):
     sync()
     begun = time.perf_counter() - start
     # the fourth loss has seen three updates
-    values += [step(i) for i in range(1, 4)] if work in ("W1", "W2", "W3", "W4") and not prepare else []
-    value = float(values[-1])
-    if expected is not None and not abs(value - expected) <= AGREE[work] * (1 + abs(expected)):
+    values += [step(i) for i in range(1, 4)] if work in TRAINED and not prepare else []
+    share = getattr(step, "share", None)
+    value = expected if share else float(values[-1])
+    if value is not None and expected is not None and not abs(value - expected) <= AGREE[work] * (1 + abs(expected)):
         raise ValueError(f"its value is {value:.6g}, not {expected:.6g}")
     if prepare:
         return None, value
-    found = rates(step, seconds, 4, min(1.0, seconds / 2))
+    found = [r / (share or 1) for r in rates(step, seconds, 4, min(1.0, seconds / 2))]
     if work in ("W5", "W6"):
         metric, found = "seconds", [1 / r for r in found]
-    elif work == "W2":
-        metric, found = "member_steps_per_s", [MEMBERS * r for r in found]
+    elif work in ("W2", "MEMBERS"):
+        count = width[0] if work == "MEMBERS" else 16
+        metric, found = "member_steps_per_s", [count * r for r in found]
     else:
         metric = "steps_per_s"
     line = dict(metric=metric, median=statistics.median(found), lo=min(found), hi=max(found), n=len(found),
@@ -327,6 +410,7 @@ def main():
     parser.add_argument("--only", nargs="*", help="some variants")
     parser.add_argument("--deadline", type=float, default=float("inf"), help="no variant begins after it")
     parser.add_argument("--tf32", action="store_true", help="matrix products and convolutions may round to TF32")
+    parser.add_argument("--small", action="store_true", help="the large cases at small sizes and in f32")
     parser.add_argument("--prepare", action="store_true", help="only compile, so that TORCHINDUCTOR_CACHE_DIR has it")
     args = parser.parse_args()
     if args.list:

@@ -27,7 +27,8 @@ const TARGETS: &str = "scripts/bench/targets.csv";
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
     /// What to measure: scripts (mlp, or a path), folders of scripts, cases (W1-64), or cases that
-    /// begin so (W1); without any, all scripts in scripts/bench
+    /// begin so (W1), of the scripts named before or else of those in scripts/bench, which are measured
+    /// where nothing is named
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Seconds of each measurement (default 3)
@@ -53,8 +54,8 @@ pub(super) struct BenchArgs {
     /// Show the result lines of a file instead of measuring
     #[arg(long, value_name = "FILE", conflicts_with_all = ["names", "seconds", "settings", "list"])]
     from: Option<PathBuf>,
-    /// Compare with the result lines of other programs
-    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    /// Compare with the result lines of other programs; with --json, a line for each ratio
+    #[arg(long, value_name = "FILE")]
     peers: Option<PathBuf>,
     /// Ratios that are wanted (default: scripts/bench/targets.csv, if it is there)
     #[arg(long, value_name = "FILE", requires = "peers")]
@@ -135,19 +136,24 @@ fn measure_or_show(args: &BenchArgs) -> std::result::Result<(), Failure> {
             scripts::run(&selection, args)?
         }
     };
-    if args.json {
-        if args.from.is_some() {
-            lines
-                .iter()
-                .for_each(|l| output::line(&l.json().to_string(), false));
-        }
-        return Ok(());
-    }
     let ours = Rounds::of(&lines);
     let theirs = peers.map(|lines| Rounds::of(&lines));
     let compared = theirs
         .as_ref()
         .map(|theirs| ratios(&ours, theirs, &targets));
+    if args.json {
+        match &compared {
+            Some(ratios) => ratios
+                .iter()
+                .for_each(|r| output::line(&r.json().to_string(), false)),
+            // what is measured was printed as soon as it was there
+            None if args.from.is_some() => lines
+                .iter()
+                .for_each(|l| output::line(&l.json().to_string(), false)),
+            None => {}
+        }
+        return Ok(());
+    }
     show_tables(&lines, &ours, compared.as_deref())?;
     if let Some(path) = &args.page {
         let theirs = theirs.as_deref().unwrap_or_default();

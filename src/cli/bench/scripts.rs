@@ -86,7 +86,8 @@ fn at(name: &str) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// Finds what names mean. Scripts are run for this, but none of their cases.
+/// Finds what names mean: words are cases of the scripts named by path, else of the usual ones. Scripts are
+/// run for this, but none of their cases.
 pub(super) fn select(
     names: &[String],
     settings: &[(String, String)],
@@ -109,12 +110,19 @@ pub(super) fn select(
                 paths
             }
         };
-        let found = paths
-            .into_iter()
-            .map(look)
-            .collect::<std::result::Result<Vec<_>, _>>()?;
-        only.extend(cases(&found));
-        scripts.extend(found);
+        for path in paths {
+            scripts.push(look(path)?);
+        }
+    }
+    words.retain(|word| match meaning(word, &scripts) {
+        Ok(cases) => {
+            only.extend(cases);
+            false
+        }
+        Err(_) => true,
+    });
+    if only.is_empty() {
+        only = cases(&scripts);
     }
     if names.is_empty() {
         for path in usual().map_err(Failure::Usage)? {
