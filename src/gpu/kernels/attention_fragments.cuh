@@ -89,13 +89,14 @@ template <int SIZE, int M_, int COLUMNS_, bool KEPT, int PARTS = 1> struct Fragm
         unsigned kept[KEPT ? M : 1][KEPT ? SIZE / 16 : 1][4];
 
         DEVICE Left(const bf16* rows) : at(rows + first_row() * PITCH + down()) {
-            if (!KEPT) return;
-            TILE_UNROLL
-            for (int m = 0; m < M; m++)
-                TILE_UNROLL for (int k = 0; k < SIZE / 16; k++) load_matrices(kept[m][k], at + 16 * (m * PITCH + k));
+            if constexpr (KEPT) {
+                TILE_UNROLL
+                for (int m = 0; m < M; m++)
+                    TILE_UNROLL for (int k = 0; k < SIZE / 16; k++) load_matrices(kept[m][k], at + 16 * (m * PITCH + k));
+            }
         }
         DEVICE void get(int m, int k, unsigned (&a)[4]) const {
-            if (KEPT) {
+            if constexpr (KEPT) {
                 TILE_UNROLL
                 for (int i = 0; i < 4; i++) a[i] = kept[m][k][i];
             } else {
