@@ -92,7 +92,8 @@ template <int SIZE, int M_, int COLUMNS_, bool KEPT, int PARTS = 1> struct Fragm
             if constexpr (KEPT) {
                 TILE_UNROLL
                 for (int m = 0; m < M; m++)
-                    TILE_UNROLL for (int k = 0; k < SIZE / 16; k++) load_matrices(kept[m][k], at + 16 * (m * PITCH + k));
+                    TILE_UNROLL for (int k = 0; k < SIZE / 16; k++)
+                        load_matrices(kept[m][k], at + 16 * (m * PITCH + k));
             }
         }
         DEVICE void get(int m, int k, unsigned (&a)[4]) const {
@@ -161,9 +162,10 @@ template <int SIZE, int M_, int COLUMNS_, bool KEPT, int PARTS = 1> struct Fragm
         return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
     }
 
-    // Writes `factor` times the sums to `count` rows at distance `distance`, by way of `rows`, which no warp but this one reads
-    // any more.
-    static DEVICE void write(const Outputs& out, float factor, bf16* rows, bf16* to, i64 distance, int count, int size) {
+    // Writes `factor` times the sums to `count` rows at distance `distance`. They go by way of `rows` in shared memory,
+    // so that a row's numbers are written side by side; no warp may read this one's rows there any more.
+    static DEVICE void write(
+        const Outputs& out, float factor, bf16* rows, bf16* to, i64 distance, int count, int size) {
         TILE_UNROLL
         for (int m = 0; m < M; m++)
             TILE_UNROLL for (int c = 0; c < WIDTH / 8; c++) {

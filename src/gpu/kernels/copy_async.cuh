@@ -11,7 +11,8 @@ template <int N, class T> DEVICE void copy_async(T* to, const T* from, bool insi
     if constexpr (N == 16)
         asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
     else
-        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(at), "l"(from), "n"(N), "r"(bytes) : "memory");
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(at), "l"(from), "n"(N), "r"(bytes)
+                     : "memory");
 #else
     emulated_copy(to, inside ? from : nullptr, N);
 #endif
