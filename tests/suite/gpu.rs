@@ -446,6 +446,36 @@ fn measurements_print_the_same_on_every_device() {
     }
 }
 
+/// A transformer in bf16, whose attention is another kernel than that of f64. Each number is rounded by at most 1/256
+/// of itself, forward and backward; a loss is a mean over many.
+#[test]
+fn a_transformer_in_bf16_trains_like_one_in_f64() {
+    let script = |dtype: &str| {
+        format!(
+            r#"
+            let tokens = data::markov_tokens(#{{ vocab: 7, context: 40, test_size: 4 }});
+            let network = transformer(#{{ width: 24, heads: 2, depth: 2, context: 40 }});
+            let m = init(network, mup(), #{{ members: 2, dtype: "{dtype}" }});
+            let t = trainer(m, adamw(#{{ lr: [0.01, 0.02] }}), tokens, #{{ batch: 2 }});
+            for i in 0..6 {{
+                t.step(1);
+                for loss in t.record.last("train_loss") {{ print(loss); }}
+            }}
+        "#
+        )
+    };
+    let losses = |device: &str, dtype: &str| -> Vec<f64> {
+        let printed = printed(device, &script(dtype));
+        printed.lines().map(|line| line.parse().unwrap()).collect()
+    };
+    let exact = losses("cpu", "f64");
+    assert_eq!(exact.len(), 12);
+    let cuda = open(Name::Cuda(0)).is_ok().then_some("cuda");
+    for device in ["emulated"].into_iter().chain(cuda) {
+        close(device, &losses(device, "bf16"), &exact, 1.0 / 256.0);
+    }
+}
+
 #[test]
 fn wrong_tokens_are_named() {
     let script = r#"

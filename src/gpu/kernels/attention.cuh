@@ -2,45 +2,7 @@
 // tiles of columns one after another. Rows are queries and columns keys, or the other way round where gradients of
 // keys and values are summed, so that no two blocks write the same number.
 #pragma once
-#include "common.cuh"
-
-#ifdef __CUDACC__
-#define TILE_UNROLL _Pragma("unroll")
-#define TILE_UNROLL_4 _Pragma("unroll 4")
-#else
-#define TILE_UNROLL
-#define TILE_UNROLL_4
-#endif
-
-// Sizes of x [batch, positions, 3 heads head_size]; y has a third of the channels.
-struct AttentionSizes {
-    i64 positions;
-    i64 heads;
-    i64 head_size;
-    i64 causal;
-    double scale;
-
-    // Where a row of an example's head begins, among `parts` that lie side by side.
-    DEVICE i64 offset(i64 pair, i64 position, int part, int parts) const {
-        i64 row = (pair / heads * positions + position) * parts + part;
-        return (row * heads + pair % heads) * head_size;
-    }
-    DEVICE i64 row(int parts) const { return parts * heads * head_size; }
-    DEVICE bool sees(int query, int key) const {
-        return query < positions && key < positions && !(causal && key > query);
-    }
-};
-
-// Rows of one example and head: `count` of them at distance `row`.
-template <class S> struct HeadRows {
-    const S* at;
-    i64 row;
-    int count;
-
-    DEVICE HeadRows(const S* x, const AttentionSizes& n, i64 pair, int first, int part, int parts)
-        : at(x + n.offset(pair, first, part, parts)), row(n.row(parts)), count((int)n.positions - first) {}
-    DEVICE HeadRows(HeadRows rows, int first) : at(rows.at + first * rows.row), row(rows.row), count(rows.count - first) {}
-};
+#include "attention_sizes.cuh"
 
 // A tile of a block of 128 threads: ROWS × COLUMNS scores, and OUTPUTS sums over columns of ROWS × SIZE, where SIZE
 // is the size of heads rounded up. Sixteen threads share a row: each has R rows, C columns and W channels.
@@ -162,13 +124,6 @@ template <class S, int SIZE, int OUTPUTS> struct AttentionTile {
     }
 };
 
-// A kernel for sizes of heads up to `size`.
-#define EXPORT_HEADS(name, Kernel, size)                                                         \
-    template <class S> struct name##_##size : Kernel<S> {                                        \
-        DEVICE void run() const { this->template over<size>(); }                                 \
-    };                                                                                           \
-    EXPORT_BLOCK(name##_##size)
-
 // y = softmax(scale q kᵀ) v, and the log of the sum of each query's exponentials, saved [batch, heads, positions].
 // A block for a tile of queries of an example's head; where a query sees but those before it, the longest first.
 template <class S> struct AttentionForward {
@@ -237,10 +192,6 @@ template <class S> struct AttentionForward {
         Tile::write(out, A(1), y, n.row(1), positions - first, size);
     }
 };
-EXPORT_HEADS(attention_forward, AttentionForward, 32)
-EXPORT_HEADS(attention_forward, AttentionForward, 64)
-EXPORT_HEADS(attention_forward, AttentionForward, 128)
-EXPORT_HEADS(attention_forward, AttentionForward, 256)
 
 // delta [batch, heads, positions] = Σ y gy over the channels of a head. A warp takes a row of a head.
 template <class S> struct attention_delta {
@@ -322,10 +273,6 @@ template <class S> struct AttentionQueries {
         Tile::write(out, A(n.scale), to, n.row(3), positions - first, size);
     }
 };
-EXPORT_HEADS(attention_queries, AttentionQueries, 32)
-EXPORT_HEADS(attention_queries, AttentionQueries, 64)
-EXPORT_HEADS(attention_queries, AttentionQueries, 128)
-EXPORT_HEADS(attention_queries, AttentionQueries, 256)
 
 // The keys' and values' gradients: scale Σ p (h − delta) q and Σ p gy over queries. A block for a tile of keys.
 template <class S> struct AttentionKeys {
@@ -378,6 +325,24 @@ template <class S> struct AttentionKeys {
         Tile::write(gv, A(1), to + n.row(1), n.row(3), positions - first, size);
     }
 };
+
+#include "attention_bf16.cuh"
+
+// A kernel for sizes of heads up to `size`.
+#define EXPORT_HEADS(name, Kernel, size)                                                         \
+    template <class S> struct name##_##size : Kernel<S> {                                        \
+        DEVICE void run() const { this->template over<size>(); }                                 \
+    };                                                                                           \
+    EXPORT_BLOCK(name##_##size)
+
+EXPORT_HEADS(attention_forward, AttentionForward, 32)
+EXPORT_HEADS(attention_forward, AttentionForward, 64)
+EXPORT_HEADS(attention_forward, AttentionForward, 128)
+EXPORT_HEADS(attention_forward, AttentionForward, 256)
+EXPORT_HEADS(attention_queries, AttentionQueries, 32)
+EXPORT_HEADS(attention_queries, AttentionQueries, 64)
+EXPORT_HEADS(attention_queries, AttentionQueries, 128)
+EXPORT_HEADS(attention_queries, AttentionQueries, 256)
 EXPORT_HEADS(attention_keys, AttentionKeys, 32)
 EXPORT_HEADS(attention_keys, AttentionKeys, 64)
 EXPORT_HEADS(attention_keys, AttentionKeys, 128)

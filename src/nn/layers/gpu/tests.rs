@@ -214,6 +214,20 @@ fn compare(what: &str, a: &Given, b: &Given, bound: f64) {
     }
 }
 
+/// Layers that compare numbers: rounding may decide anew which is the largest or whether one is positive, and a
+/// gradient then goes elsewhere.
+const DECIDING: [&str; 3] = ["max_pool2d", "group_norm", "batch_norm"];
+
+/// How far bf16 may be from f64, relative to the largest number. Weights, inputs and every layer's numbers are rounded,
+/// each by at most 1/256 of itself: outputs were at most 0.009 apart, gradients 0.03, Hessian products 0.04.
+fn bound_of_bf16(what: &str) -> f64 {
+    if DECIDING.contains(&what) {
+        0.3
+    } else {
+        1.0 / 16.0
+    }
+}
+
 /// Runs nodes on both, in evaluation and in training, in every type.
 fn same(what: &str, nodes: &[Node], input: &[usize], inputs: &Tensor) {
     let gpu = Place::Gpu(Arc::new(Gpu::emulated()));
@@ -221,7 +235,8 @@ fn same(what: &str, nodes: &[Node], input: &[usize], inputs: &Tensor) {
     for mode in [Mode::Evaluation, Mode::Training(keys)] {
         let on = |place: &Place, dtype| run(nodes, input, place, dtype, &mode, inputs).unwrap();
         let cpu = on(&Place::Cpu, DType::F64);
-        for (dtype, bound) in [(DType::F64, 1e-11), (DType::F32, 2e-4), (DType::BF16, 0.35)] {
+        let bf16 = bound_of_bf16(what);
+        for (dtype, bound) in [(DType::F64, 1e-11), (DType::F32, 2e-4), (DType::BF16, bf16)] {
             let what = format!("{what} {dtype:?} {mode:?}");
             compare(&what, &on(&gpu, dtype), &cpu, bound);
         }
