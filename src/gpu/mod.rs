@@ -11,6 +11,8 @@ mod cuda;
 mod emulated;
 mod gemm;
 mod graph;
+#[cfg(all(test, feature = "emulator"))]
+mod mma_tests;
 mod open;
 mod place;
 mod stored;

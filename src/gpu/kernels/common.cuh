@@ -23,6 +23,8 @@ typedef __nv_bfloat16 bf16;
 #define DYNAMIC_SHARED(T, name)                                       \
     extern __shared__ __align__(16) unsigned char shared_at_launch[]; \
     T* name = (T*)shared_at_launch
+// Says how many bytes that are; the emulator stops where the launch gives another number.
+#define NEEDS_SHARED(bytes) (void)0
 #define ENTRY(symbol, Kernel, barriers) \
     extern "C" __global__ void __launch_bounds__(256) symbol(const __grid_constant__ Kernel kernel) { kernel.run(); }
 #else

@@ -1,6 +1,10 @@
 // Runs kernels on the CPU, see emulator.h.
+// jumps between stacks are meant
+#undef _FORTIFY_SOURCE
 #include "all.cu"
+#include "mma_probe.cuh"
 
+#include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
 #include <ucontext.h>
@@ -23,17 +27,28 @@ namespace {
 enum State { RUNS, AT_BLOCK, AT_WARP, DONE };
 const size_t STACK = 128 << 10;
 
+struct Copy {
+    void* to;
+    const void* from;
+    size_t bytes;
+};
+
 struct Fiber {
     ucontext_t context;
+    // Where it goes on once it has begun: a jump is much faster than another context, which asks the system for its
+    // signals each time.
+    jmp_buf place;
+    bool begun;
     std::vector<char> stack;
     State state;
     uint64_t exchanged;
+    std::vector<Copy> copies;
 };
 
 struct Block {
     std::vector<Fiber> fibers;
     std::vector<char> shared;
-    ucontext_t scheduler;
+    jmp_buf scheduler;
     unsigned current = 0, threads = 0;
     const EmulatedKernel* kernel = nullptr;
     const void* words = nullptr;
@@ -48,12 +63,21 @@ void wait(State state) {
     }
     Fiber& fiber = block.fibers[block.current];
     fiber.state = state;
-    swapcontext(&fiber.context, &block.scheduler);
+    if (!_setjmp(fiber.place)) _longjmp(block.scheduler, 1);
 }
 
 void fiber_main() {
     block.kernel->run(block.words);
     block.fibers[block.current].state = DONE;
+    _longjmp(block.scheduler, 1);
+}
+
+// Runs a fiber until it waits or is done.
+void go_on(Fiber& fiber) {
+    if (_setjmp(block.scheduler)) return;
+    if (fiber.begun) _longjmp(fiber.place, 1);
+    fiber.begun = true;
+    setcontext(&fiber.context);
 }
 
 bool release(unsigned from, unsigned to, State state) {
@@ -77,9 +101,11 @@ void run_block() {
         getcontext(&fiber.context);
         fiber.context.uc_stack.ss_sp = fiber.stack.data();
         fiber.context.uc_stack.ss_size = STACK;
-        fiber.context.uc_link = &block.scheduler;
+        fiber.context.uc_link = nullptr;
+        fiber.begun = false;
         makecontext(&fiber.context, fiber_main, 0);
         fiber.state = RUNS;
+        fiber.copies.clear();
     }
     for (;;) {
         bool ran = false, done = true;
@@ -90,7 +116,7 @@ void run_block() {
             ran = true;
             block.current = i;
             threadIdx = {i, 0, 0};
-            swapcontext(&block.scheduler, &fiber.context);
+            go_on(fiber);
         }
         if (done) return;
         for (unsigned i = 0; i < threads; i += 32) {
@@ -108,6 +134,12 @@ void run_block() {
 }  // namespace
 
 void* emulated_shared() { return block.shared.data(); }
+void emulated_needs(size_t bytes) {
+    if (bytes == block.shared.size()) return;
+    fprintf(stderr, "emulator: %s needs %zu bytes of shared memory, the launch gives %zu\n", block.kernel->name, bytes,
+            block.shared.size());
+    abort();
+}
 void __syncthreads() { wait(AT_BLOCK); }
 void __syncwarp(unsigned) { wait(AT_WARP); }
 
@@ -118,6 +150,28 @@ uint64_t emulated_exchange(uint64_t mine, int lane) {
     uint64_t other = block.fibers[me / 32 * 32 + (unsigned)lane].exchanged;
     wait(AT_WARP);
     return other;
+}
+
+void emulated_gather(const EmulatedRegisters& mine, EmulatedRegisters (&lanes)[32]) {
+    unsigned me = block.current;
+    // it stays there until all have read it
+    block.fibers[me].exchanged = (uint64_t)&mine;
+    wait(AT_WARP);
+    for (unsigned lane = 0; lane < 32; lane++)
+        lanes[lane] = *(const EmulatedRegisters*)block.fibers[me / 32 * 32 + lane].exchanged;
+    wait(AT_WARP);
+}
+
+void emulated_copy(void* to, const void* from, size_t bytes) {
+    block.fibers[block.current].copies.push_back({to, from, bytes});
+}
+
+void emulated_copies() {
+    for (const Copy& copy : block.fibers[block.current].copies) {
+        if (copy.from) memcpy(copy.to, copy.from, copy.bytes);
+        else memset(copy.to, 0, copy.bytes);
+    }
+    block.fibers[block.current].copies.clear();
 }
 
 unsigned __ballot_sync(unsigned, int is) {

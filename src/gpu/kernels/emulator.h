@@ -35,6 +35,7 @@ extern thread_local uint3 threadIdx, blockIdx, blockDim, gridDim;
 #define __restrict__
 #define SHARED(T, name, count) static thread_local T name[count]
 #define DYNAMIC_SHARED(T, name) T* name = (T*)emulated_shared()
+#define NEEDS_SHARED(bytes) emulated_needs(bytes)
 #define __align__(n)
 
 // Rounds to nearest, ties to even, as the hardware does.
@@ -61,10 +62,30 @@ inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((uint64_t)a * b) >> 32); }
 
 void* emulated_shared();
+void emulated_needs(size_t bytes);
 void __syncthreads();
 void __syncwarp(unsigned mask = 0xffffffffu);
 uint64_t emulated_exchange(uint64_t mine, int lane);
 unsigned __ballot_sync(unsigned mask, int is);
+
+// What a lane shows the others of its warp; the answer is what all of them show.
+struct EmulatedRegisters {
+    uint32_t word[6];
+};
+void emulated_gather(const EmulatedRegisters& mine, EmulatedRegisters (&lanes)[32]);
+
+// The places that all lanes of a warp give.
+template <class T> void emulated_rows(const T* mine, const T* (&rows)[32]) {
+    EmulatedRegisters shown = {}, lanes[32];
+    memcpy(&shown, &mine, sizeof(mine));
+    emulated_gather(shown, lanes);
+    for (int lane = 0; lane < 32; lane++) memcpy(&rows[lane], &lanes[lane], sizeof(mine));
+}
+
+// Copies that are done when their thread waits for them and not before, so that what reads them earlier is seen;
+// zeros come from nowhere.
+void emulated_copy(void* to, const void* from, size_t bytes);
+void emulated_copies();
 
 template <class T> T __shfl_sync(unsigned, T x, int lane) {
     uint64_t mine = 0;
