@@ -70,6 +70,12 @@ DEVICE ConvImages conv_images_at(const ConvView& view, const bf16* x, int group,
     images.example = (int)(view.channels * images.area);
     images.channels = view.group_channels();
     images.at = x + (i64)tile.example * images.example + (i64)group * images.channels * images.area;
+#ifdef __CUDACC__
+    // else the compiler adds these offsets to each address anew
+    size_t at = __cvta_generic_to_global(images.at);
+    asm("" : "+l"(at));
+    images.at = (const bf16*)__cvta_global_to_generic(at);
+#endif
     images.examples = (int)view.examples - tile.example;
     images.height = (int)view.height;
     images.width = (int)view.width;

@@ -177,8 +177,11 @@ impl Conv<'_> {
         let (at, groups) = (self.at, self.layer.groups);
         let [down, across] = part.axes;
         let (inputs, outputs) = (inputs.div_ceil(MATRIX), outputs / MATRIX);
-        let numbers = groups * inputs * down.taps * across.taps * outputs * NUMBERS;
-        let mut packed = at.part(WEIGHT, numbers, at.stored)?;
+        let of_tap = groups * inputs * outputs * NUMBERS;
+        let numbers = of_tap * down.taps * across.taps;
+        // room for all taps, so that parts with more of them find it
+        let taps = self.layer.kernel[0] * self.layer.kernel[1];
+        let mut packed = at.part(WEIGHT, of_tap * taps, at.stored)?;
         let signed = |n: isize| Word::from(n as i64 as u64);
         let mut words = [w.value, packed].map(|s| span(Some(s))).concat();
         words.extend_from_slice(words![
