@@ -8,7 +8,7 @@ template <int N, class T> DEVICE void copy_async(T* to, const T* from, bool insi
     unsigned at = (unsigned)__cvta_generic_to_shared(to);
     int bytes = inside ? N : 0;
     // those of 16 bytes leave out the first cache, for they are read once by a block
-    if (N == 16)
+    if constexpr (N == 16)
         asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
     else
         asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(at), "l"(from), "n"(N), "r"(bytes) : "memory");
