@@ -1,6 +1,9 @@
 // All kernels, as one module.
 #include "activation.cuh"
 #include "conv.cuh"
+#include "conv_multiply.cuh"
+#include "conv_pack.cuh"
+#include "conv_weights.cuh"
 #include "dropout.cuh"
 #include "elementwise.cuh"
 #include "gram.cuh"

@@ -1,6 +1,10 @@
-//! Convolution on GPUs: products of patches, over members.
+//! Convolution on GPUs, over members: on tensor cores where they pay, else products of patches.
 
 mod products;
+mod tensor_cores;
+#[cfg(all(test, feature = "emulator"))]
+mod tests;
+mod tiles;
 
 use crate::error::Result;
 use crate::nn::layers::Conv2d;
@@ -11,7 +15,11 @@ impl GpuPasses for Conv2d {
     fn gpu_forward(&self, at: GpuPass<'_>, y: Span, _saved: Span) -> Result<()> {
         let conv = Conv::new(self, at)?;
         let weight = gpu_param(self, at.params, 0)?;
-        let (w, bias) = (conv.weight(weight, WEIGHT)?, conv.bias(at.params)?);
+        let bias = conv.bias(at.params)?;
+        if conv.try_forward(weight, bias, y)? {
+            return Ok(());
+        }
+        let w = conv.weight(weight, WEIGHT)?;
         let rows = conv.rows(ROWS)?;
         for examples in conv.examples() {
             let patches = conv.patches(at.x, examples)?;
@@ -36,10 +44,25 @@ impl GpuPasses for Conv2d {
         let weight = gpu_param(self, at.params, 0)?;
         let by = weight.multiplier;
         conv.bias_gradient(gy, grads)?;
+        // what tensor cores do is not wanted from the products of patches
+        let (mut gw, mut gx) = (grads.first().copied(), gx);
+        if let Some(to) = gw
+            && conv.try_weight(gy, (to, by))?
+        {
+            gw = None;
+        }
+        if let Some(to) = gx
+            && conv.try_input(gy, weight, to)?
+        {
+            gx = None;
+        }
+        if gw.is_none() && gx.is_none() {
+            return Ok(());
+        }
         let w = gx.map(|_| conv.weight(weight, WEIGHT)).transpose()?;
         for examples in conv.examples() {
             let rows = conv.pixel_rows(gy, examples, ROWS)?;
-            if let Some(&gw) = grads.first() {
+            if let Some(gw) = gw {
                 let patches = conv.patches(at.x, examples)?;
                 conv.weight_gradient((patches, examples), rows, (gw, by), examples.keep())?;
             }

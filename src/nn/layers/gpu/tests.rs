@@ -347,6 +347,12 @@ fn convolutions() {
     }
 }
 
+/// Channels enough for tensor cores, where numbers are bf16.
+#[test]
+fn convolutions_of_many_channels() {
+    between(Conv2d::square(16, 3, 2), &[16, 5, 4]);
+}
+
 #[test]
 fn pools() {
     let average = |count_border| Pooling::Average { count_border };

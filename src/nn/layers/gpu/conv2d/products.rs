@@ -19,7 +19,7 @@ pub const ROWS: usize = 1;
 pub const MORE_ROWS: usize = 2;
 pub const WEIGHT: usize = 3;
 pub const DWEIGHT: usize = 4;
-const SUMS: usize = 5;
+pub const SUMS: usize = 5;
 
 /// Examples that are worked on together, one after another.
 #[derive(Clone, Copy)]
@@ -37,11 +37,11 @@ impl Examples {
 
 /// The layer in a pass.
 pub struct Conv<'a> {
-    at: GpuPass<'a>,
-    layer: &'a Conv2d,
+    pub at: GpuPass<'a>,
+    pub layer: &'a Conv2d,
     /// Channels, height and width of an image.
-    input: [usize; 3],
-    output: [usize; 3],
+    pub input: [usize; 3],
+    pub output: [usize; 3],
     /// Inputs of an output pixel.
     fan_in: usize,
     /// Numbers from one patch to the next: rows of whole 16 bytes make products faster.
@@ -80,7 +80,8 @@ impl<'a> Conv<'a> {
         })
     }
 
-    fn pixels(&self) -> usize {
+    /// Pixels of an output.
+    pub fn pixels(&self) -> usize {
         self.output[1] * self.output[2]
     }
 
