@@ -176,7 +176,6 @@ fn optimizers_do_the_same() -> Result<()> {
         ..sgd(0.02.into())
     };
     same("nesterov", small, &nesterov, 20, |_| {})?;
-    // updated on the host
     let muon = Muon {
         lr: 0.02.into(),
         momentum: 0.95.into(),
@@ -346,7 +345,7 @@ fn printed(device: &str, text: &str) -> String {
 }
 
 /// The same script, whatever the device: training with probes, predictions, kernels, sharpness, networks of every
-/// architecture, optimizers of the host.
+/// architecture, an optimizer with a part of the host.
 #[test]
 fn a_script_prints_the_same_on_every_device() {
     let script = r#"

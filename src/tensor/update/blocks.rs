@@ -17,7 +17,7 @@ pub struct Blocks {
 
 /// One block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Block {
+pub struct Block {
     /// Its rows.
     pub rows: Range<usize>,
     /// Its columns.
@@ -83,7 +83,7 @@ impl Blocks {
     }
 
     /// The blocks, row of blocks by row of blocks.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Block> + use<> {
+    pub fn iter(&self) -> impl Iterator<Item = Block> + use<> {
         let (rows, columns) = (self.rows, self.columns);
         let (tall, wide) = (self.side(rows), self.side(columns));
         let mut ends = [0, 0];

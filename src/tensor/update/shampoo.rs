@@ -68,6 +68,19 @@ impl Shampoo {
         Ok(())
     }
 
+    /// Takes the powers of every block afresh.
+    ///
+    /// # Errors
+    /// As for [`Shampoo::update`].
+    pub fn take_powers<T: Elem>(
+        &self,
+        blocks: Blocks,
+        state: &mut ShampooState<'_, T>,
+    ) -> Result<()> {
+        let mut all = blocks.iter();
+        all.try_for_each(|block| self.take_powers_of(&block, state))
+    }
+
     /// Second moments and, where they are due, powers of a block.
     fn take<T: Elem>(
         &self,
@@ -76,15 +89,28 @@ impl Shampoo {
         state: &mut ShampooState<'_, T>,
     ) -> Result<()> {
         for (side, range) in [&block.left, &block.right].into_iter().enumerate() {
-            let n = block.sides()[side];
-            if self.exponents[side] == 0.0 {
-                continue;
+            if self.exponents[side] != 0.0 {
+                let moments = &mut state.moments[side][range.clone()];
+                take_moments(moments, self.beta2, grad, block.sides(), side);
             }
-            let moments = &mut state.moments[side][range.clone()];
-            take_moments(moments, self.beta2, grad, block.sides(), side);
-            if self.refresh {
+        }
+        match self.refresh {
+            true => self.take_powers_of(block, state),
+            false => Ok(()),
+        }
+    }
+
+    fn take_powers_of<T: Elem>(
+        &self,
+        block: &Block,
+        state: &mut ShampooState<'_, T>,
+    ) -> Result<()> {
+        for (side, range) in [&block.left, &block.right].into_iter().enumerate() {
+            let (n, exponent) = (block.sides()[side], self.exponents[side]);
+            if exponent != 0.0 {
+                let moments = &state.moments[side][range.clone()];
                 let powers = &mut state.powers[side][range.clone()];
-                self.inverse_power(powers, moments, n, self.exponents[side])?;
+                self.inverse_power(powers, moments, n, exponent)?;
             }
         }
         Ok(())

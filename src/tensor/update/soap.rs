@@ -149,7 +149,21 @@ impl Soap {
         });
     }
 
-    /// Second moments and bases of a block.
+    /// Whether bases are found or refreshed after this step.
+    pub fn is_due(&self) -> bool {
+        (self.step.max(1) - 1).is_multiple_of(self.frequency.max(1))
+    }
+
+    /// Finds the bases of every block after the first step, and refreshes them after later ones.
+    ///
+    /// # Errors
+    /// As for [`Soap::update`].
+    pub fn turn_bases<T: Elem>(&self, blocks: Blocks, state: &mut SoapState<'_, T>) -> Result<()> {
+        let mut all = blocks.iter();
+        all.try_for_each(|block| self.turn_bases_of(&block, blocks.columns, state))
+    }
+
+    /// Second moments and, where they are due, bases of a block.
     fn take<T: Elem>(
         &self,
         block: &Block,
@@ -157,16 +171,32 @@ impl Soap {
         grad: &[T],
         state: &mut SoapState<'_, T>,
     ) -> Result<()> {
-        let refresh = self.step > 1 && (self.step - 1).is_multiple_of(self.frequency.max(1));
+        for (side, range) in [&block.left, &block.right].into_iter().enumerate() {
+            if self.bases[side] {
+                let moments = &mut state.moments[side][range.clone()];
+                take_moments(moments, self.shampoo_beta, grad, block.sides(), side);
+            }
+        }
+        match self.is_due() {
+            true => self.turn_bases_of(block, columns, state),
+            false => Ok(()),
+        }
+    }
+
+    fn turn_bases_of<T: Elem>(
+        &self,
+        block: &Block,
+        columns: usize,
+        state: &mut SoapState<'_, T>,
+    ) -> Result<()> {
         for (side, range) in [&block.left, &block.right].into_iter().enumerate() {
             if !self.bases[side] {
                 continue;
             }
-            let moments = &mut state.moments[side][range.clone()];
-            take_moments(moments, self.shampoo_beta, grad, block.sides(), side);
+            let moments = &state.moments[side][range.clone()];
             let basis = &mut state.bases[side][range.clone()];
             let n = block.sides()[side];
-            if (self.step <= 1 || refresh) && moments.iter().any(|m| !m.f64().is_finite()) {
+            if moments.iter().any(|m| !m.f64().is_finite()) {
                 // the member has diverged, and its loss is going to say so
                 basis.fill(T::of(f64::NAN));
             } else if self.step <= 1 {
@@ -176,7 +206,7 @@ impl Soap {
                 for (i, q) in basis.iter_mut().enumerate() {
                     *q = T::of(eigen.vectors[i / n * n + n - 1 - i % n]);
                 }
-            } else if refresh {
+            } else {
                 let order = turn(basis, moments, n)?;
                 self.reorder(block, columns, side, &order, state.exp_avg_sq);
             }
