@@ -532,7 +532,7 @@ fn steps_go_on_from_the_states_of_the_other_device() -> Result<()> {
 }
 
 fn trainer(
-    place: &Place,
+    (place, dtype): (&Place, DType),
     optimizer: Box<dyn Optimizer>,
     change: impl Fn(&mut TrainerSettings),
     checkpoint: Option<(&std::path::Path, bool)>,
@@ -545,7 +545,7 @@ fn trainer(
     });
     let settings = ModelSettings {
         seeds: vec![3, 1, 4],
-        dtype: DType::F64,
+        dtype,
         place: place.clone(),
     };
     let mut training = TrainerSettings {
@@ -598,7 +598,8 @@ fn trainings_are_those_of_the_cpu_and_resume_in_the_middle() -> Result<()> {
                 s.ema = Some(0.9.into());
             };
             let run = |place: &Place, checkpoint, steps| -> Result<Vec<f64>> {
-                let mut trainer = trainer(place, optimizer(), clip, checkpoint)?;
+                let on = (place, DType::F64);
+                let mut trainer = trainer(on, optimizer(), clip, checkpoint)?;
                 trainer.run(steps, &mut NoHooks)?;
                 result(&trainer)
             };
@@ -613,6 +614,26 @@ fn trainings_are_those_of_the_cpu_and_resume_in_the_middle() -> Result<()> {
     Ok(())
 }
 
+/// Activations in 16 bits; parameters and states have 32.
+#[test]
+fn trainings_in_bf16_are_near_those_of_the_cpu() -> Result<()> {
+    for gpu in gpus() {
+        let place = Place::Gpu(gpu);
+        for (what, make, _) in each() {
+            let run = |on: (&Place, DType)| -> Result<Vec<f64>> {
+                let optimizer = make(PerMember::Each(RATES.to_vec()));
+                let mut trainer = trainer(on, optimizer, |_| {}, None)?;
+                trainer.run(6, &mut NoHooks)?;
+                let rows = trainer.record().series["train_loss"].values.iter();
+                Ok(rows.flatten().copied().collect())
+            };
+            let found = run((&place, DType::BF16))?;
+            close(what, &found, &run((&Place::Cpu, DType::F32))?, 0.05);
+        }
+    }
+    Ok(())
+}
+
 /// A gradient that is not finite stays with its member.
 #[test]
 fn a_member_that_diverges_leaves_the_others_alone() -> Result<()> {
@@ -620,7 +641,8 @@ fn a_member_that_diverges_leaves_the_others_alone() -> Result<()> {
         for (what, make, _) in each() {
             let run = |place: &Place| -> Result<Trainer> {
                 let lr = PerMember::Each(vec![0.01, 1e200, 0.02]);
-                let mut trainer = trainer(place, make(lr), |_| {}, None)?;
+                let on = (place, DType::F64);
+                let mut trainer = trainer(on, make(lr), |_| {}, None)?;
                 trainer.run(12, &mut NoHooks)?;
                 Ok(trainer)
             };

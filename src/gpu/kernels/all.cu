@@ -8,6 +8,7 @@
 #include "loss.cuh"
 #include "pool.cuh"
 #include "update.cuh"
+#include "vectors.cuh"
 #include "adafactor.cuh"
 #include "matrices.cuh"
 #include "graft.cuh"

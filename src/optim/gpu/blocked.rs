@@ -43,7 +43,7 @@ impl Blocked {
                 batch: members.count * all.len(),
                 block: Stretch {
                     start: 0,
-                    stride: first.len(),
+                    stride: first.size(),
                 },
                 squares: first.sides().map(|n| Stretch {
                     start: 0,
@@ -129,7 +129,7 @@ fn one_by_one(members: usize, blocks: Blocks, all: &[Block]) -> Vec<Run> {
             block: of(start, blocks.rows * blocks.columns),
             squares: [of(block.left.start, left), of(block.right.start, right)],
         };
-        start += block.len();
+        start += block.size();
         run
     };
     all.iter().map(run).collect()

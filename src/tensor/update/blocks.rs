@@ -35,7 +35,7 @@ impl Block {
     }
 
     /// Numbers.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.rows.len() * self.columns.len()
     }
 
@@ -129,7 +129,7 @@ mod tests {
                 assert_eq!([b.left.start, b.right.start], lens);
                 let [tall, wide] = b.sides();
                 lens = [lens[0] + tall * tall, lens[1] + wide * wide];
-                let mut part = vec![0.0; b.len()];
+                let mut part = vec![0.0; b.size()];
                 assert!(part.len() <= blocks.largest());
                 b.gather(&mut part, &matrix, columns);
                 b.scatter(&mut back, &part, columns);

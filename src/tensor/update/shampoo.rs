@@ -54,11 +54,11 @@ impl Shampoo {
         state: &mut ShampooState<'_, T>,
     ) -> Result<()> {
         for block in blocks.iter() {
-            scratch::with(block.len(), |part: &mut [T]| {
+            scratch::with(block.size(), |part: &mut [T]| {
                 block.gather(part, grad, blocks.columns);
                 self.take(&block, part, state)?;
                 block.gather(part, direction, blocks.columns);
-                scratch::with(block.len(), |other: &mut [T]| {
+                scratch::with(block.size(), |other: &mut [T]| {
                     self.precondition(&block, part, other, state);
                 });
                 block.scatter(direction, part, blocks.columns);

@@ -67,7 +67,7 @@ impl Soap {
             super::average(self.beta1, state.exp_avg, grad);
         }
         for block in blocks.iter() {
-            scratch::with(block.len(), |g: &mut [T]| {
+            scratch::with(block.size(), |g: &mut [T]| {
                 block.gather(g, grad, blocks.columns);
                 if !first {
                     self.step_of(&block, blocks.columns, g, direction, state);
@@ -92,10 +92,10 @@ impl Soap {
         let size = T::of(correction(self.beta2).sqrt() / correction(self.beta1));
         let (beta, rest) = (T::of(self.beta2), T::of(1.0 - self.beta2));
         let eps = T::of(self.eps);
-        scratch::with(block.len(), |part: &mut [T]| {
+        scratch::with(block.size(), |part: &mut [T]| {
             part.copy_from_slice(grad);
             self.project(block, part, state, true);
-            scratch::with(block.len(), |second: &mut [T]| {
+            scratch::with(block.size(), |second: &mut [T]| {
                 block.gather(second, state.exp_avg_sq, columns);
                 for (s, g) in second.iter_mut().zip(&*part) {
                     *s = beta.mul_add(*s, rest * *g * *g);
@@ -121,7 +121,7 @@ impl Soap {
         forward: bool,
     ) {
         let [rows, columns] = block.sides();
-        scratch::with(block.len(), |other: &mut [T]| {
+        scratch::with(block.size(), |other: &mut [T]| {
             if self.bases[0] {
                 let q = Matrix::row_major(&state.bases[0][block.left.clone()], rows);
                 let q = if forward { q.transposed() } else { q };
@@ -224,9 +224,9 @@ impl Soap {
         second: &mut [T],
     ) {
         let [_, wide] = block.sides();
-        scratch::with(block.len(), |part: &mut [T]| {
+        scratch::with(block.size(), |part: &mut [T]| {
             block.gather(part, second, columns);
-            scratch::with(block.len(), |other: &mut [T]| {
+            scratch::with(block.size(), |other: &mut [T]| {
                 for (i, o) in other.iter_mut().enumerate() {
                     let (row, column) = (i / wide, i % wide);
                     *o = match side {
