@@ -38,11 +38,18 @@ struct Power {
 }
 
 impl Sizes {
+    /// Numbers of the rooms for vectors.
+    #[cfg(test)]
+    pub fn numbers(&self) -> usize {
+        let power = self.power.as_ref();
+        power.map_or(0, |p| p.image.elem_count() + p.next.elem_count())
+    }
+
     /// Numbers of a member that a matrix of `[rows, columns]` needs room for.
     pub fn room(graft: Graft, [rows, columns]: [usize; 2]) -> usize {
         match graft {
             Graft::None | Graft::Adam => 0,
-            Graft::Spectral => rows + 2 * columns,
+            Graft::Spectral => rows + columns,
         }
     }
 

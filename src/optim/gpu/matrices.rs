@@ -237,3 +237,70 @@ fn one(members: &GpuMembers, param: &Trained<'_>, kind: Kind) -> OneMatrix {
         graft: states.next(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{Gpu, Stored};
+    use crate::nn::{ParamKind, Role};
+    use candle_core::{DType, Device};
+    use std::sync::Arc;
+
+    fn info([rows, columns]: [usize; 2]) -> ParamInfo {
+        ParamInfo {
+            path: format!("{rows} {columns}"),
+            shape: vec![rows, columns],
+            kind: ParamKind::Weight,
+            role: Role::Hidden,
+            fan_in: rows,
+            fan_out: columns,
+            base_fan_in: rows,
+            base_fan_out: columns,
+            width: columns,
+            base_width: columns,
+            depth: 3,
+            readout: false,
+            in_branch: false,
+            blocks: 0,
+        }
+    }
+
+    #[test]
+    fn the_room_that_is_counted_is_the_room_that_is_made() -> Result<()> {
+        let count = 3;
+        let members = GpuMembers::new(&Arc::new(Gpu::emulated()), Stored::Bf16, count);
+        let info = info([9, 5]);
+        let zeros = |n: &[usize]| Tensor::zeros([&[count], n].concat(), DType::F32, &Device::Cpu);
+        let (param, grad) = (zeros(&info.shape)?, zeros(&info.shape)?);
+        for (graft, block) in [
+            (Graft::None, None),
+            (Graft::Adam, Some(4)),
+            (Graft::Spectral, Some(3)),
+        ] {
+            let kind = Kind {
+                own_states: 1,
+                sides: [true, true],
+                block,
+                graft,
+            };
+            let [left, right] = blocks(&info, block).factor_lens();
+            let mut states = vec![zeros(&info.shape)?];
+            for n in [left, left, right, right] {
+                states.push(zeros(&[n])?);
+            }
+            states.push(zeros(&info.shape)?);
+            let trained = Trained {
+                info: &info,
+                param: &param,
+                grad: &grad,
+                states: &states,
+            };
+            let made = Matrices::new(&members, &[trained], kind)?;
+            let rooms = made.rooms.iter().chain([&made.product]);
+            let numbers = rooms.map(Tensor::elem_count).sum::<usize>() + made.sizes.numbers();
+            assert_eq!(numbers, count * kind.room(&info), "{graft:?}");
+            assert!(made.rooms.iter().all(|r| r.dtype() == DType::F32));
+        }
+        Ok(())
+    }
+}
