@@ -3,11 +3,13 @@
 use candle_core::Tensor;
 use serde::Serialize;
 
+use super::gpu_spaces::largest_on_gpu;
 use super::hessian::{CurvatureMatrix, Hessian, random_direction, values};
-use super::lanczos::{Eigenvalues, Search, Symmetric, largest};
+use super::lanczos::{Eigenvalues, Search, largest};
 use super::objective::Loss;
 use super::rates::{Coordinates, Rates};
 use super::reduced::Reduced;
+use super::spaces::Symmetric;
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::memory::{self, Need, Number};
@@ -126,7 +128,10 @@ fn eigenvalues_in(
             tolerance: settings.tolerance,
             seed: settings.seed,
         };
-        largest(&matrix, begin, search)
+        match model.place().gpu() {
+            Some(gpu) => largest_on_gpu(gpu, matrix, begin, search),
+            None => largest(&matrix, begin, search),
+        }
     })
 }
 
@@ -193,12 +198,13 @@ fn check_vectors<T: Elem + Number>(
     let (members, size) = (model.members(), coordinates.size());
     let need = |products: usize| Need {
         name: "Lanczos vectors".into(),
-        // two more: a direction and its image
+        // two more: a direction and its image, or on a GPU an image and roots of learning rates
         shape: vec![products.min(size) + 2, members, size],
         number: size_of::<T>(),
     };
     let needs = [need(settings.products)];
-    memory::check("eigenvalues by Lanczos' iteration", &needs, |available| {
+    let what = "eigenvalues by Lanczos' iteration";
+    memory::check_on(model.place(), what, &needs, |available| {
         let bytes = |products| Some(need(products).bytes());
         match memory::largest(settings.products, available, bytes) {
             0 => {
@@ -211,11 +217,11 @@ fn check_vectors<T: Elem + Number>(
 }
 
 /// A matrix of all members between roots of learning rates.
-struct InUnits<T> {
-    coordinates: Coordinates<T>,
-    hessian: Hessian,
-    direction: Vec<Tensor>,
-    image: Vec<Tensor>,
+pub(super) struct InUnits<T> {
+    pub coordinates: Coordinates<T>,
+    pub hessian: Hessian,
+    pub direction: Vec<Tensor>,
+    pub image: Vec<Tensor>,
     /// Of each member, how many of its numbers have learning rate 0.
     zeros: Vec<usize>,
     /// Trained numbers of a member, those outside the examples' span included.

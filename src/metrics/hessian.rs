@@ -4,6 +4,7 @@ use candle_core::{DType, Tensor};
 use serde::Serialize;
 
 use super::gpu_goal::GpuGoal;
+use super::gpu_vectors::GpuVectors;
 use super::objective::{Goal, Loss};
 use super::reduced::Reduced;
 use crate::data::{Batch, Labels};
@@ -165,7 +166,56 @@ pub(super) fn values(model: &Model) -> Vec<Tensor> {
     model.params().iter().map(|p| p.value.clone()).collect()
 }
 
-/// Per member, the sum over parameters of `f(member's parts)`.
+/// Inner products and lengths of tensors like the parameters.
+pub(super) struct Products {
+    members: usize,
+    on_gpu: Option<GpuVectors>,
+}
+
+impl Products {
+    /// Of tensors like these, where the model is.
+    pub fn new(model: &Model, like: &[Tensor]) -> Result<Self> {
+        let members = model.members();
+        let on_gpu = match (model.place().gpu(), like.first()) {
+            (Some(gpu), Some(first)) => {
+                let sizes = like.iter().map(|t| t.elem_count() / members.max(1));
+                let most = sizes.max().unwrap_or(0);
+                Some(GpuVectors::new(gpu, first.dtype(), members, most)?)
+            }
+            _ => None,
+        };
+        Ok(Self { members, on_gpu })
+    }
+
+    /// The inner product of each member's numbers.
+    pub fn inner(&self, a: &[Tensor], b: &[Tensor]) -> Result<Vec<f64>> {
+        match &self.on_gpu {
+            Some(vectors) => vectors.inner(a, b),
+            None => per_member(self.members, a, b),
+        }
+    }
+
+    /// Gives every member's direction the length 1.
+    fn normalise(&self, direction: &[Tensor]) -> Result<()> {
+        let Some(vectors) = &self.on_gpu else {
+            return normalise(self.members, direction);
+        };
+        let squares = vectors.inner(direction, direction)?;
+        // a direction of 0 stays as it is
+        let factor = |square: f64| {
+            if square > 0.0 {
+                1.0 / square.sqrt()
+            } else {
+                1.0
+            }
+        };
+        let factors: Vec<f64> = squares.into_iter().map(factor).collect();
+        let mut tensors = direction.iter();
+        tensors.try_for_each(|tensor| vectors.scaled(tensor, tensor, &factors))
+    }
+}
+
+/// Per member, the sum over parameters of inner products of its parts.
 fn per_member(members: usize, a: &[Tensor], b: &[Tensor]) -> Result<Vec<f64>> {
     let mut sums = vec![0.0; members];
     for (a, b) in a.iter().zip(b) {
@@ -246,7 +296,6 @@ fn top_eigenvalue_in(
     if products == 0 {
         return Err(Error::setting("products must be at least 1"));
     }
-    let members = model.members();
     let mut inputs = model.shaped(&batch.inputs)?;
     let (mut values, mut direction) = (values(model), random_direction(model, seed)?);
     if let (true, Some(first)) = (model.reads_by_product(), values.first()) {
@@ -261,11 +310,12 @@ fn top_eigenvalue_in(
     }
     let matrix = CurvatureMatrix::Hessian;
     let (hessian, mut image) = Hessian::at(model, &inputs, values, &batch.labels, loss, matrix)?;
+    let of = Products::new(model, &direction)?;
     let mut found = Vec::new();
     for _ in 0..products {
-        normalise(members, &direction)?;
+        of.normalise(&direction)?;
         hessian.product(&direction, &image)?;
-        found = per_member(members, &direction, &image)?;
+        found = of.inner(&direction, &image)?;
         std::mem::swap(&mut direction, &mut image);
     }
     Ok(found)

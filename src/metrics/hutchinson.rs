@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::eigenvalues::check_rates;
-use super::hessian::{CurvatureMatrix, Hessian, values};
+use super::hessian::{CurvatureMatrix, Hessian, Products, values};
 use super::objective::Loss;
 use super::rates::{Coordinates, Rates};
 use super::stats;
@@ -82,6 +82,7 @@ pub fn hessian_trace(
     dispatch!(first, T => {
         let coordinates = Coordinates::<T>::new(model, rates, &like)?;
         let direction = model.like_params("signs")?;
+        let products = Products::new(model, &direction)?;
         let mut samples = vec![Vec::new(); model.members()];
         for sample in 0..settings.samples {
             if interrupt::requested() {
@@ -92,6 +93,12 @@ pub fn hessian_trace(
             let all: Vec<&[T]> = samples.iter().map(|_| signs.as_slice()).collect();
             coordinates.scatter(&all, &direction)?;
             hessian.product(&direction, &image)?;
+            if model.place().gpu().is_some() {
+                // sᵀ D^(1/2) M D^(1/2) s, without bringing the image to the host
+                let found = products.inner(&direction, &image)?;
+                samples.iter_mut().zip(found).for_each(|(s, x)| s.push(x));
+                continue;
+            }
             for (samples, image) in samples.iter_mut().zip(coordinates.scaled(&image)?) {
                 samples.push(dot(&signs, &image));
             }

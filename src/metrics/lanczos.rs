@@ -4,12 +4,12 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::spaces::{Next, OnHost, Spaces, Symmetric};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::memory::{self, Number};
+use crate::memory::Number;
 use crate::tensor::eigen::symmetric_eigen;
 use crate::tensor::elem::Elem;
-use crate::tensor::elementwise::{accumulate, dot, scale};
 use crate::tensor::rng::Key;
 
 /// Eigenvalues of each member's matrix.
@@ -38,26 +38,9 @@ pub(super) struct Search {
     pub seed: u64,
 }
 
-/// Products of all members' matrices with a vector each, and the directions in which these may point.
-pub(super) trait Symmetric<T>: Sync {
-    /// The image of each member's vector.
-    ///
-    /// # Errors
-    /// If a product fails.
-    fn product(&self, vectors: &[&[T]]) -> Result<Vec<Vec<T>>>;
-
-    /// Sets to 0 what vectors may not have, since the member's matrix has no image of it.
-    fn mask(&self, member: usize, vector: &mut [T]);
-
-    /// Of each member: how many numbers of its vectors may be other than 0, and how many eigenvalues 0 its
-    /// matrix has beside those of this space.
-    fn dimensions(&self, member: usize) -> (usize, usize);
-}
-
-/// The Lanczos iteration of one member's matrix, with full reorthogonalisation.
-struct Krylov<T> {
-    /// Orthonormal; the last is the one to be multiplied next.
-    basis: Vec<Vec<T>>,
+/// The Lanczos iteration of one member's matrix, with full reorthogonalisation: what is known of it beside the
+/// vectors.
+struct Krylov {
     /// Where the present Krylov space begins: the spaces before it are invariant.
     begin: usize,
     /// Diagonal and subdiagonal of the tridiagonal matrix.
@@ -65,6 +48,10 @@ struct Krylov<T> {
     betas: Vec<f64>,
     /// Eigenvalues of the spaces before this one with their residuals.
     kept: Vec<(f64, f64)>,
+    /// How many numbers of its vectors may be other than 0.
+    free: usize,
+    /// Unit roundoff of the vectors' type.
+    rounding: f64,
     /// What the member has found, when it is done.
     found: Option<Found>,
 }
@@ -75,72 +62,52 @@ struct Found {
     converged: bool,
 }
 
-/// Unit roundoff of a type.
-fn rounding<T>() -> f64 {
-    match size_of::<T>() {
-        4 => f64::from(f32::EPSILON),
-        _ => f64::EPSILON,
-    }
-}
-
 /// The largest eigenvalues, by one Krylov space for each member (Lanczos 1950; full reorthogonalisation,
 /// Parlett 1998, chapter 13). A member that is done is left as it is, so that its numbers do not depend on
 /// the others. Equal eigenvalues are found once until a Krylov space is exhausted, and then again.
 ///
 /// # Errors
 /// If a product fails or the user interrupts; if memory for the vectors cannot be had.
-pub(super) fn largest<T: Elem + Number>(
-    matrix: &impl Symmetric<T>,
-    start: Vec<Vec<T>>,
+pub(super) fn largest_in(
+    spaces: &mut impl Spaces,
+    members: usize,
     search: Search,
 ) -> Result<Eigenvalues> {
-    let begin = |(member, mut vector): (usize, Vec<T>)| {
-        matrix.mask(member, &mut vector);
+    let begin = |member| {
+        let (free, zeros) = spaces.dimensions(member);
         let mut krylov = Krylov {
-            basis: Vec::new(),
             begin: 0,
             alphas: Vec::new(),
             betas: Vec::new(),
-            kept: Vec::new(),
+            kept: vec![(0.0, 0.0); zeros.min(search.count)],
+            free,
+            rounding: spaces.rounding(),
             found: None,
         };
-        let (free, zeros) = matrix.dimensions(member);
-        krylov.kept = vec![(0.0, 0.0); zeros.min(search.count)];
-        let norm = dot(&vector, &vector).sqrt();
         if free == 0 {
-            krylov.end(&search, true)?;
-        } else if norm > 0.0 {
-            scale(&mut vector, 1.0 / norm);
+            krylov.end(&search);
         }
-        krylov.basis.push(vector);
-        Ok(krylov)
+        krylov
     };
-    let mut members = start
-        .into_iter()
-        .enumerate()
-        .map(begin)
-        .collect::<Result<Vec<_>>>()?;
+    let mut members: Vec<Krylov> = (0..members).map(begin).collect();
     let mut products = 0;
     while products < search.products && members.iter().any(|m| m.found.is_none()) {
         if interrupt::requested() {
             return Err(Error::interrupted());
         }
-        let vectors: Vec<&[T]> = members
-            .iter()
-            .filter_map(|m| m.basis.last())
-            .map(|v| &**v)
-            .collect();
-        let images = matrix.product(&vectors)?;
+        let wanted: Vec<bool> = members.iter().map(|m| m.found.is_none()).collect();
+        let rows = spaces.multiply(&wanted)?;
         products += 1;
         let last = products == search.products;
-        members
+        let next = members
             .par_iter_mut()
-            .zip(images)
-            .enumerate()
-            .filter(|(_, (krylov, _))| krylov.found.is_none())
-            .try_for_each(|(member, (krylov, image))| {
-                krylov.take(matrix, member, image, &search, last)
-            })?;
+            .zip(rows)
+            .map(|(krylov, row)| match krylov.found {
+                Some(_) => Ok(Next::Nothing),
+                None => krylov.take(row, &search, last),
+            });
+        let next = next.collect::<Result<Vec<_>>>()?;
+        spaces.add(&next)?;
     }
     let mut eigenvalues = Eigenvalues {
         values: Vec::new(),
@@ -161,58 +128,47 @@ pub(super) fn largest<T: Elem + Number>(
     Ok(eigenvalues)
 }
 
-impl<T: Elem + Number> Krylov<T> {
-    /// Takes the image of the last vector, and finds the next one.
-    fn take(
-        &mut self,
-        matrix: &impl Symmetric<T>,
-        member: usize,
-        mut image: Vec<T>,
-        search: &Search,
-        last: bool,
-    ) -> Result<()> {
-        let size = self.basis.len();
-        let alpha = self.basis.last().map_or(0.0, |q| dot(q, &image));
-        self.orthogonalise(&mut image);
-        let beta = dot(&image, &image).sqrt();
+/// The same for matrices whose vectors are on the host, and begin with these.
+///
+/// # Errors
+/// As above.
+pub(super) fn largest<T: Elem + Number>(
+    matrix: &impl Symmetric<T>,
+    start: Vec<Vec<T>>,
+    search: Search,
+) -> Result<Eigenvalues> {
+    let members = start.len();
+    largest_in(&mut OnHost::new(matrix, start), members, search)
+}
+
+impl Krylov {
+    /// Takes a row of the tridiagonal matrix: what the next vector is to be.
+    fn take(&mut self, [alpha, beta]: [f64; 2], search: &Search, last: bool) -> Result<Next> {
         self.alphas.push(alpha);
         if !(alpha.is_finite() && beta.is_finite()) {
             self.found = Some(Found {
                 values: vec![(f64::NAN, f64::NAN); search.count],
                 converged: false,
             });
-            return Ok(());
+            return Ok(Next::Nothing);
         }
         self.betas.push(beta);
-        let (free, _) = matrix.dimensions(member);
-        let noise = 100.0 * rounding::<T>() * self.size();
-        let (exhausted, all) = (beta <= noise, size >= free);
+        let noise = 100.0 * self.rounding * self.size();
+        let (exhausted, all) = (beta <= noise, self.alphas.len() >= self.free);
         if exhausted || all || last || self.due(search) {
             // one value needs no second space: the first has every value that the matrix has
             let done = all || (exhausted && search.count == 1 && self.begin == 0);
             self.look(search, done, last)?;
         }
         if self.found.is_some() {
-            return Ok(());
+            return Ok(Next::Nothing);
         }
-        if exhausted {
-            self.keep()?;
-            image = self.another(matrix, member, search, image.len())?;
-        } else {
-            scale(&mut image, 1.0 / beta);
+        if !exhausted {
+            return Ok(Next::Image(beta));
         }
-        self.basis.push(image);
-        Ok(())
-    }
-
-    /// Removes what a vector has in common with the basis, twice, for once leaves what cancellation does.
-    fn orthogonalise(&self, vector: &mut [T]) {
-        for _ in 0..2 {
-            for q in &self.basis {
-                let along = dot(q, vector);
-                accumulate(vector, q, -along);
-            }
-        }
+        self.keep()?;
+        let key = Key::new(search.seed).label("another space");
+        Ok(Next::Random(key.fold(self.alphas.len() as u64)))
     }
 
     /// Whether eigenvalues are worth looking at: with each of the first products, then with every eighth more.
@@ -241,7 +197,7 @@ impl<T: Elem + Number> Krylov<T> {
         }
         let eigen = symmetric_eigen(&matrix, steps)?;
         let beta = self.betas.last().copied().unwrap_or(0.0);
-        let floor = rounding::<T>() * self.size();
+        let floor = self.rounding * self.size();
         let last = &eigen.vectors[(steps - 1) * steps..];
         let residuals = last.iter().map(|s| (beta * s).abs().max(floor));
         Ok(eigen.values.into_iter().zip(residuals).collect())
@@ -256,7 +212,7 @@ impl<T: Elem + Number> Krylov<T> {
         values.sort_by(|a, b| b.0.total_cmp(&a.0));
         values.truncate(search.count);
         // a value of the size of rounding has no digits to converge
-        let least = self.size() * rounding::<T>().sqrt();
+        let least = self.size() * self.rounding.sqrt();
         let close = |&(value, residual): &(f64, f64)| {
             residual <= search.tolerance * f64::max(value.abs(), least)
         };
@@ -276,12 +232,11 @@ impl<T: Elem + Number> Krylov<T> {
     }
 
     /// Without any product: every value is one of the zeros that are known.
-    fn end(&mut self, search: &Search, converged: bool) -> Result<()> {
+    fn end(&mut self, search: &Search) {
         let mut values = std::mem::take(&mut self.kept);
-        let converged = converged && values.len() == search.count;
+        let converged = values.len() == search.count;
         values.resize(search.count, (f64::NAN, f64::NAN));
         self.found = Some(Found { values, converged });
-        Ok(())
     }
 
     /// Keeps the eigenvalues of the present space, which is invariant, and begins a new one.
@@ -290,27 +245,6 @@ impl<T: Elem + Number> Krylov<T> {
         self.kept.extend(present);
         self.begin = self.alphas.len();
         Ok(())
-    }
-
-    /// A random vector orthogonal to the basis.
-    fn another(
-        &self,
-        matrix: &impl Symmetric<T>,
-        member: usize,
-        search: &Search,
-        size: usize,
-    ) -> Result<Vec<T>> {
-        let key = Key::new(search.seed).label("another space");
-        let mut rng = key.fold(self.basis.len() as u64).rng();
-        let mut vector = memory::numbers::<T>("a Lanczos vector", &[size])?;
-        vector.iter_mut().for_each(|x| *x = T::of(rng.normal()));
-        matrix.mask(member, &mut vector);
-        self.orthogonalise(&mut vector);
-        let norm = dot(&vector, &vector).sqrt();
-        if norm > 0.0 {
-            scale(&mut vector, 1.0 / norm);
-        }
-        Ok(vector)
     }
 }
 

@@ -131,6 +131,15 @@ impl<T: Elem + Number> Coordinates<T> {
         })
     }
 
+    /// Of each trained parameter: its place among all, numbers of a member, and the roots of its learning rates, one
+    /// for each member or, where the last says so, for each number.
+    pub fn parts(&self) -> impl Iterator<Item = (usize, usize, &[T], bool)> {
+        self.parts.iter().map(|(place, size, roots)| match roots {
+            Roots::PerMember(roots) => (*place, *size, roots.as_slice(), false),
+            Roots::PerNumber(roots) => (*place, *size, roots.as_slice(), true),
+        })
+    }
+
     /// Numbers of one member.
     pub fn size(&self) -> usize {
         self.size

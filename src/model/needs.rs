@@ -34,6 +34,8 @@ impl Model {
     ) -> Result<Vec<Need>> {
         let place = (self.settings.dtype, &self.settings.place);
         let number = self.settings.dtype.size_in_bytes();
+        // parameters, gradients and states
+        let whole = self.settings.arith()?.size_in_bytes();
         let sizes = (members, batch);
         let mut needs = Plan::needs(&self.nodes, &self.input, sizes, place, work.gradients)?;
         let input = [&[batch], self.input.as_slice()].concat();
@@ -58,22 +60,28 @@ impl Model {
             needs.extend(work.tensors.iter().map(|what| Need {
                 name: format!("{} ({what})", param.info.path),
                 shape: shape.clone(),
-                number,
+                number: whole,
             }));
             let states = work.optimizer.map(|o| o.states(&param.info));
             needs.extend(states.into_iter().flatten().map(|state| Need {
                 name: format!("{} ({})", param.info.path, state.name),
                 shape: [&[members], state.shape.as_slice()].concat(),
-                number,
+                number: whole,
             }));
         }
-        let scratch = |p: &Parameter| work.optimizer.map_or(0, |o| o.scratch(&p.info));
+        // on a GPU all members are updated at the same time
+        let gpu = self.settings.place.gpu().is_some();
+        let scratch = |p: &Parameter| match work.optimizer {
+            Some(optimizer) if gpu => optimizer.on_gpu().room(&p.info),
+            Some(optimizer) => optimizer.scratch(&p.info),
+            None => 0,
+        };
         let scratch = self.params.iter().map(scratch).max().unwrap_or(0);
         if scratch > 0 {
             needs.push(Need {
                 name: "matrices of the optimizer".into(),
-                shape: vec![running, scratch],
-                number,
+                shape: vec![if gpu { members } else { running }, scratch],
+                number: whole,
             });
         }
         Ok(needs)
@@ -124,6 +132,6 @@ pub(super) fn need(info: &ParamInfo, settings: &ModelSettings) -> Need {
     Need {
         name: info.path.clone(),
         shape: [&[settings.seeds.len()], info.shape.as_slice()].concat(),
-        number: settings.dtype.size_in_bytes(),
+        number: settings.arith().unwrap_or(settings.dtype).size_in_bytes(),
     }
 }

@@ -4,10 +4,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::matrix::matrix;
-use super::{Optimizer, PerMember, Rule, State, Update};
+use super::{GpuRule, Optimizer, PerMember, Rule, State, Update};
 use crate::error::Result;
 use crate::nn::ParamInfo;
-use crate::parametrization::OptimizerFamily;
+use crate::parametrization::{OptimizerFamily, Scales};
 use crate::tensor::elem::Elem;
 use crate::tensor::update::{self, AdafactorState};
 
@@ -75,25 +75,43 @@ impl Optimizer for Adafactor {
         self.weight_decay.check("weight_decay", members)
     }
 
+    fn on_gpu(&self) -> &dyn GpuRule {
+        self
+    }
+
     fn settings(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
     }
 }
 
+impl Adafactor {
+    /// The scalars of a member's update, in a type of this rounding.
+    pub(super) fn at(
+        &self,
+        scales: &Scales,
+        factor: f64,
+        member: usize,
+        step: u64,
+        epsilon: f64,
+    ) -> update::Adafactor {
+        let lr = self.lr.of(member) * factor;
+        let weight_decay = self.weight_decay.of(member) * scales.weight_decay;
+        update::Adafactor {
+            lr,
+            scale: scales.lr,
+            beta2_decay: self.beta2_decay.of(member),
+            eps1: self.eps1.unwrap_or(epsilon),
+            eps2: self.eps2.of(member) * scales.eps,
+            clip: self.clip.of(member),
+            keep: 1.0 - lr * scales.lr * weight_decay,
+            step,
+        }
+    }
+}
+
 impl<T: Elem> Rule<T> for Adafactor {
     fn update(&self, u: Update<'_, T>) -> Result<()> {
-        let lr = self.lr.of(u.member) * u.factor;
-        let weight_decay = self.weight_decay.of(u.member) * u.scales.weight_decay;
-        let scalars = update::Adafactor {
-            lr,
-            scale: u.scales.lr,
-            beta2_decay: self.beta2_decay.of(u.member),
-            eps1: self.eps1.unwrap_or(T::epsilon().f64()),
-            eps2: self.eps2.of(u.member) * u.scales.eps,
-            clip: self.clip.of(u.member),
-            keep: 1.0 - lr * u.scales.lr * weight_decay,
-            step: u.step,
-        };
+        let scalars = self.at(u.scales, u.factor, u.member, u.step, T::epsilon().f64());
         let state = if u.info.shape.len() > 1 {
             let [rows, columns] = u.state.take()?;
             AdafactorState::Factored { rows, columns }

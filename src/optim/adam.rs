@@ -62,8 +62,8 @@ impl Optimizer for Adam {
         self.weight_decay.check("weight_decay", members)
     }
 
-    fn on_gpu(&self) -> Option<&dyn GpuRule> {
-        Some(self)
+    fn on_gpu(&self) -> &dyn GpuRule {
+        self
     }
 
     fn stability(&self) -> Option<&dyn LinearStability> {

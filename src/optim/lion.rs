@@ -57,8 +57,8 @@ impl Optimizer for Lion {
         self.weight_decay.check("weight_decay", members)
     }
 
-    fn on_gpu(&self) -> Option<&dyn GpuRule> {
-        Some(self)
+    fn on_gpu(&self) -> &dyn GpuRule {
+        self
     }
 
     fn settings(&self) -> Value {

@@ -76,6 +76,12 @@ impl Graft {
         }
     }
 
+    /// The spectral norm of a step.
+    pub(super) fn norm(scales: &Scales) -> f64 {
+        let [fan_in, fan_out] = scales.fans.map(|n| n.max(1) as f64);
+        (fan_out / fan_in).sqrt()
+    }
+
     /// The state that it needs for a matrix.
     pub(super) fn states(self, param: &ParamInfo) -> Vec<State> {
         match self {
@@ -84,6 +90,14 @@ impl Graft {
             Self::Spectral => vec![State::of("right_vector", vec![matrix(&param.shape)[1]])],
         }
     }
+}
+
+/// Where the power iteration of a matrix begins.
+pub(super) fn random_vector(info: &ParamInfo) -> Vec<f64> {
+    let key = Key::new(0).label("spectral norm").label(&info.path);
+    let mut rng = key.rng();
+    let [_, columns] = matrix(&info.shape);
+    (0..columns).map(|_| rng.normal()).collect()
 }
 
 /// What the size of a matrix's step is found from.
@@ -115,17 +129,18 @@ impl<T: Elem> Sizing<'_, T> {
             (Graft::Spectral, Some(vector)) => {
                 let new = vector.iter().all(|v| *v == T::of(0.0));
                 if new {
-                    let key = Key::new(0).label("spectral norm").label(&self.info.path);
-                    let mut rng = key.rng();
-                    vector.iter_mut().for_each(|v| *v = T::of(rng.normal()));
+                    let random = random_vector(self.info);
+                    vector
+                        .iter_mut()
+                        .zip(random)
+                        .for_each(|(v, x)| *v = T::of(x));
                 }
                 let norm = spectral_norm(direction, matrix(&self.info.shape), vector, new);
                 if norm == 0.0 {
                     // begin again when there is something to see
                     vector.fill(T::of(0.0));
                 }
-                let [fan_in, fan_out] = self.scales.fans.map(|n| n.max(1) as f64);
-                ratio((fan_out / fan_in).sqrt(), norm)
+                ratio(Graft::norm(self.scales), norm)
             }
             _ => 1.0,
         }

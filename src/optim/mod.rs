@@ -3,7 +3,6 @@
 mod adafactor;
 mod adam;
 mod gpu;
-mod gpu_muon;
 mod lion;
 mod matrix;
 mod muon;
@@ -22,8 +21,10 @@ use serde_json::Value;
 
 pub use adafactor::Adafactor;
 pub use adam::Adam;
-pub use gpu::{GpuRule, GpuUpdate, Scalars, Tables, Updated, all_scalars};
-pub use gpu_muon::Orthogonal;
+pub use gpu::{
+    GpuMembers, GpuRule, GpuUpdate, GpuUpdates, GpuWork, HostPart, Limits, Scalars, Tables,
+    Trained, Updated,
+};
 pub use lion::Lion;
 pub use matrix::Graft;
 pub use muon::{Adjust, Muon};
@@ -197,7 +198,7 @@ pub trait Optimizer: Debug + Send + Sync + Rule<f32> + Rule<f64> {
     /// How many tensors of its own size a hidden matrix has for state: what a step moves at least.
     fn hidden_states(&self) -> usize;
 
-    /// Numbers that the update of one member's part of a parameter needs room for while it runs.
+    /// Numbers that the update of one member's part of a parameter on the CPU needs room for while it runs.
     fn scratch(&self, _param: &ParamInfo) -> usize {
         0
     }
@@ -225,10 +226,8 @@ pub trait Optimizer: Debug + Send + Sync + Rule<f32> + Rule<f64> {
     /// If one has another number of values: the setting's name and both numbers.
     fn check(&self, members: usize) -> Result<()>;
 
-    /// The same as a kernel of GPUs; an optimizer without one is updated on the host.
-    fn on_gpu(&self) -> Option<&dyn GpuRule> {
-        None
-    }
+    /// The same on a GPU.
+    fn on_gpu(&self) -> &dyn GpuRule;
 
     /// What stability of its steps depends on, for optimizers whose steps near a minimum are linear in the
     /// gradient.

@@ -116,8 +116,8 @@ impl Optimizer for Muon {
         self.adam_eps.check("adam_eps", members)
     }
 
-    fn on_gpu(&self) -> Option<&dyn GpuRule> {
-        Some(self)
+    fn on_gpu(&self) -> &dyn GpuRule {
+        self
     }
 
     fn settings(&self) -> Value {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::adam::{adamw, adamw_states};
 use super::matrix::{Graft, Sizing, blocks, side_states, step, take_sides};
-use super::{Optimizer, PerMember, Rule, State, Update};
+use super::{GpuRule, Optimizer, PerMember, Rule, State, Update};
 use crate::error::Result;
 use crate::nn::ParamInfo;
 use crate::parametrization::OptimizerFamily;
@@ -75,9 +75,8 @@ impl Optimizer for Shampoo {
             return adamw_states(param);
         }
         let mut states = vec![State::like("exp_avg", param)];
-        let sides = [self.exponent_in != 0.0, self.exponent_out != 0.0];
         let names = [["moments_in", "powers_in"], ["moments_out", "powers_out"]];
-        states.extend(side_states(blocks(param, self.block), sides, names));
+        states.extend(side_states(blocks(param, self.block), self.sides(), names));
         states.extend(self.graft.states(param));
         states
     }
@@ -106,8 +105,35 @@ impl Optimizer for Shampoo {
         self.adam_eps.check("adam_eps", members)
     }
 
+    fn on_gpu(&self) -> &dyn GpuRule {
+        self
+    }
+
     fn settings(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+impl Shampoo {
+    /// Whether there are second moments on the sides of the fan-in and the fan-out.
+    pub(super) fn sides(&self) -> [bool; 2] {
+        [self.exponent_in != 0.0, self.exponent_out != 0.0]
+    }
+
+    /// Whether the powers are taken afresh at a step.
+    pub(super) fn refreshes(&self, step: u64) -> bool {
+        (step.max(1) - 1).is_multiple_of(self.frequency.max(1) as u64)
+    }
+
+    /// The scalars of what is done with a member's second moments.
+    pub(super) fn at(&self, member: usize, step: u64) -> update::Shampoo {
+        update::Shampoo {
+            beta2: self.beta2.of(member),
+            eps: self.eps.of(member),
+            exponents: [self.exponent_in, self.exponent_out],
+            refresh: self.refreshes(step),
+            step,
+        }
     }
 }
 
@@ -115,22 +141,15 @@ impl<T: Elem> Rule<T> for Shampoo {
     fn update(&self, u: Update<'_, T>) -> Result<()> {
         let lr = self.lr_of(u.info, u.member) * u.scales.lr * u.factor;
         let weight_decay = self.weight_decay.of(u.member) * u.scales.weight_decay;
-        let betas @ [beta1, beta2] = [self.beta1.of(u.member), self.beta2.of(u.member)];
+        let betas @ [beta1, _] = [self.beta1.of(u.member), self.beta2.of(u.member)];
         let adam_eps = self.adam_eps.of(u.member);
         if !u.info.is_hidden_matrix() {
             return adamw(u, lr, betas, adam_eps, weight_decay);
         }
-        let scalars = update::Shampoo {
-            beta2,
-            eps: self.eps.of(u.member),
-            exponents: [self.exponent_in, self.exponent_out],
-            refresh: (u.step.max(1) - 1).is_multiple_of(self.frequency.max(1) as u64),
-            step: u.step,
-        };
+        let scalars = self.at(u.member, u.step);
         let mut states = u.state.all().into_iter();
         let first = states.next().unwrap_or_default();
-        let sides = [self.exponent_in != 0.0, self.exponent_out != 0.0];
-        let [moments, powers] = take_sides(&mut states, sides);
+        let [moments, powers] = take_sides(&mut states, self.sides());
         let mut state = ShampooState { moments, powers };
         average(beta1, first, u.grad);
         let correction = 1.0 - beta1.powi(u.step.min(i32::MAX as u64) as i32);

@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use super::adam::{adamw, adamw_states};
 use super::matrix::{Graft, Sizing, blocks, side_states, step, take_sides};
-use super::{Optimizer, PerMember, Rule, State, Update};
+use super::{GpuRule, Optimizer, PerMember, Rule, State, Update};
 use crate::error::Result;
 use crate::nn::ParamInfo;
-use crate::parametrization::OptimizerFamily;
+use crate::parametrization::{OptimizerFamily, Scales};
 use crate::tensor::elem::Elem;
 use crate::tensor::elementwise::scale;
 use crate::tensor::scratch;
@@ -108,8 +108,44 @@ impl Optimizer for Soap {
         self.adam_factor.check("adam_factor", members)
     }
 
+    fn on_gpu(&self) -> &dyn GpuRule {
+        self
+    }
+
     fn settings(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+impl Soap {
+    /// Whether bases are found or refreshed after a step.
+    pub(super) fn refreshes(&self, step: u64) -> bool {
+        self.at(0, step).is_due()
+    }
+
+    /// What is added to the root of a member's second moment.
+    pub(super) fn eps_of(&self, scales: &Scales, member: usize) -> f64 {
+        let eps = self.eps.of(member);
+        match self.graft {
+            // a graft takes the size of what epsilon is added to
+            Graft::None => eps * scales.eps,
+            Graft::Adam | Graft::Spectral => eps,
+        }
+    }
+
+    /// The scalars of a member's update, with epsilon before its scale.
+    pub(super) fn at(&self, member: usize, step: u64) -> update::Soap {
+        let beta2 = self.beta2.of(member);
+        let shampoo_beta = self.shampoo_beta.as_ref().map(|b| b.of(member));
+        update::Soap {
+            beta1: self.beta1.of(member),
+            beta2,
+            shampoo_beta: shampoo_beta.unwrap_or(beta2),
+            eps: self.eps.of(member),
+            bases: [self.basis_in, self.basis_out],
+            frequency: self.frequency as u64,
+            step,
+        }
     }
 }
 
@@ -117,24 +153,14 @@ impl<T: Elem> Rule<T> for Soap {
     fn update(&self, u: Update<'_, T>) -> Result<()> {
         let lr = self.lr_of(u.info, u.member) * u.scales.lr * u.factor;
         let weight_decay = self.weight_decay.of(u.member) * u.scales.weight_decay;
-        let betas @ [beta1, beta2] = [self.beta1.of(u.member), self.beta2.of(u.member)];
+        let betas = [self.beta1.of(u.member), self.beta2.of(u.member)];
         let eps = self.eps.of(u.member);
         if !u.info.is_hidden_matrix() {
             return adamw(u, lr, betas, eps, weight_decay);
         }
-        let shampoo_beta = self.shampoo_beta.as_ref().map(|b| b.of(u.member));
         let scalars = update::Soap {
-            beta1,
-            beta2,
-            shampoo_beta: shampoo_beta.unwrap_or(beta2),
-            eps: match self.graft {
-                // a graft takes the size of what epsilon is added to
-                Graft::None => eps * u.scales.eps,
-                Graft::Adam | Graft::Spectral => eps,
-            },
-            bases: [self.basis_in, self.basis_out],
-            frequency: self.frequency as u64,
-            step: u.step,
+            eps: self.eps_of(u.scales, u.member),
+            ..self.at(u.member, u.step)
         };
         let mut states = u.state.all().into_iter();
         let [exp_avg, exp_avg_sq] = [0; 2].map(|_| states.next().unwrap_or_default());

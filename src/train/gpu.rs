@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use super::settings::Hooks;
 use super::trainer::{GRADIENT_CHECK, Trainer, read};
@@ -14,12 +14,8 @@ use crate::gpu::{Gpu, Graph, Grid, address, words};
 use crate::memory;
 use crate::metrics::{Goal, GpuGoal, Loss};
 use crate::model::Model;
-use crate::nn::{Mode, Param, Plan, Span};
-use crate::optim::{
-    self, GpuRule, Optimizer, Orthogonal, Tables, TensorUpdate, Updated, all_scalars,
-};
-use crate::parametrization::Scales;
-use crate::tensor::elementwise::copy;
+use crate::nn::{Mode, Param, Plan};
+use crate::optim::{self, GpuMembers, GpuUpdates, Limits, Optimizer, Tables, Trained, Updated};
 use crate::tensor::rng::Key;
 
 /// Steps whose losses may wait on the device.
@@ -33,8 +29,7 @@ pub(super) struct GpuTraining {
     gpu: Arc<Gpu>,
     /// All trained parameters.
     tables: Tables,
-    groups: Vec<Group>,
-    orthogonal: Orthogonal,
+    updates: GpuUpdates,
     averages: Option<Tables>,
     goal: GpuGoal,
     losses: Tensor,
@@ -45,24 +40,13 @@ pub(super) struct GpuTraining {
     received: Tensor,
     squares: Tensor,
     clip: Tensor,
-    /// A step, when it has been done once.
-    graph: Option<Graph>,
+    /// A step, when it has been done once: as a whole, or what is before and after the host's part.
+    graphs: [Option<Graph>; 2],
     begun: bool,
     /// Steps and learning-rate factors whose losses are kept.
     waiting: Vec<(u64, f64)>,
     fetched: Instant,
     last_mean: f64,
-}
-
-/// Parameters that one kernel updates.
-#[derive(Debug)]
-struct Group {
-    kernel: &'static str,
-    tables: Tables,
-    /// Their places among the trained parameters.
-    params: Vec<usize>,
-    /// Room for the direction of a matrix that is made orthogonal.
-    directions: Vec<Option<Tensor>>,
 }
 
 /// What a trainer gives.
@@ -90,42 +74,18 @@ impl GpuTraining {
         let params = parts.model.params();
         let all = params.iter().zip(parts.grads).zip(parts.states);
         let trained: Vec<_> = all.filter(|((p, _), _)| p.info.kind.is_trained()).collect();
-        let bare = trained.iter().map(|((p, grad), _)| Updated {
+        let on = GpuMembers::new(&gpu, stored, members);
+        let bare = trained
+            .iter()
+            .map(|((p, grad), _)| Updated::new(&p.value, grad, Vec::new()));
+        let tables = Tables::new(&on, &bare.collect::<Vec<_>>())?;
+        let whole = trained.iter().map(|((p, grad), states)| Trained {
+            info: &p.info,
             param: &p.value,
             grad,
-            states: Vec::new(),
+            states,
         });
-        let tables = Tables::new(&gpu, stored, members, &bare.collect::<Vec<_>>())?;
-        let mut groups: Vec<Group> = Vec::new();
-        if let Some(rule) = parts.optimizer.on_gpu() {
-            let kernels = trained.iter().map(|((p, _), _)| rule.kernel(&p.info));
-            let kernels: std::collections::BTreeSet<_> = kernels.collect();
-            for kernel in kernels {
-                let of_kernel = trained.iter().enumerate();
-                let members_of =
-                    of_kernel.filter(|(_, ((p, _), _))| rule.kernel(&p.info) == kernel);
-                let members_of: Vec<_> = members_of.collect();
-                let directions = members_of.iter().map(|(_, ((p, _), _))| {
-                    let orthogonal = rule.orthogonal(&p.info).is_some();
-                    orthogonal.then(|| p.zeros("direction")).transpose()
-                });
-                let directions = directions.collect::<Result<Vec<_>>>()?;
-                let updated = members_of.iter().zip(&directions);
-                let updated: Vec<_> = updated
-                    .map(|((_, ((p, grad), states)), direction)| Updated {
-                        param: &p.value,
-                        grad,
-                        states: states.iter().chain(direction).collect(),
-                    })
-                    .collect();
-                groups.push(Group {
-                    kernel,
-                    tables: Tables::new(&gpu, stored, members, &updated)?,
-                    params: members_of.iter().map(|(i, _)| *i).collect(),
-                    directions,
-                });
-            }
-        }
+        let updates = GpuUpdates::new(parts.optimizer, &on, &whole.collect::<Vec<_>>())?;
         let updated = trained.len();
         let averages = match parts.ema {
             None => None,
@@ -133,13 +93,8 @@ impl GpuTraining {
                 let averaged = params
                     .iter()
                     .zip(ema.averages())
-                    .map(|(p, average)| Updated {
-                        param: &p.value,
-                        grad: &p.value,
-                        states: vec![average],
-                    });
-                let averaged: Vec<_> = averaged.collect();
-                Some(Tables::new(&gpu, stored, members, &averaged)?)
+                    .map(|(p, average)| Updated::new(&p.value, &p.value, vec![average]));
+                Some(Tables::new(&on, &averaged.collect::<Vec<_>>())?)
             }
         };
         Ok(Some(Self {
@@ -151,10 +106,9 @@ impl GpuTraining {
             squares: zeros("squares", &[tables.blocks().max(1)], DType::F64)?,
             clip: zeros("factors of gradients", &[members], DType::F64)?,
             tables,
-            groups,
-            orthogonal: Orthogonal::new(&gpu, stored, members),
+            updates,
             averages,
-            graph: None,
+            graphs: [None, None],
             begun: false,
             waiting: Vec::new(),
             fetched: Instant::now(),
@@ -163,60 +117,31 @@ impl GpuTraining {
         }))
     }
 
-    /// Queues clipping and the optimizer's kernel.
-    fn update(&self, model: &Model, rule: &dyn GpuRule, clip: Clip) -> Result<()> {
-        let active = address(&self.active)?;
-        let clip = match clip {
-            Clip::None => (0, f64::INFINITY),
-            Clip::Value(limit) => (0, limit),
-            Clip::Norm(limit) => {
-                let (squares, factors) = (address(&self.squares)?, address(&self.clip)?);
-                let none = (0, f64::INFINITY);
-                self.tables
-                    .launch("squared_norms", active, none, words![squares])?;
-                let words = words![
-                    self.tables.chunks()?,
-                    squares,
-                    factors,
-                    self.tables.blocks(),
-                    limit
-                ];
-                let grid = Grid::blocks(1, self.losses.elem_count());
-                self.gpu.launch_plain("clip_factors", grid, words)?;
-                (factors, f64::INFINITY)
-            }
+    /// What limits the gradients.
+    fn limits(&self, clip: Clip) -> Result<Limits> {
+        let none = Limits::none(address(&self.active)?);
+        Ok(match clip {
+            Clip::None => none,
+            Clip::Value(largest) => Limits { largest, ..none },
+            Clip::Norm(_) => Limits {
+                factors: address(&self.clip)?,
+                ..none
+            },
+        })
+    }
+
+    /// Queues finding it.
+    fn queue_limits(&self, clip: Clip) -> Result<()> {
+        let Clip::Norm(limit) = clip else {
+            return Ok(());
         };
-        let trained = || {
-            let params = model.params().iter();
-            params.filter(|p| p.info.kind.is_trained()).map(|p| &p.info)
-        };
-        let infos: Vec<_> = trained().collect();
-        for group in &self.groups {
-            group.tables.launch(group.kernel, active, clip, &[])?;
-            let mut matrices = false;
-            for (at, (&i, direction)) in group.params.iter().zip(&group.directions).enumerate() {
-                let Some(direction) = direction else { continue };
-                matrices = true;
-                let size = direction.elem_count() / self.losses.elem_count();
-                let span = Span {
-                    at: address(direction)?,
-                    stride: size,
-                };
-                let (scalars, distance) = group.tables.scalars_of(at)?;
-                // the least norm is the sixth of the scalars
-                let least = (scalars + 5 * 8, distance);
-                let steps = rule.orthogonal(infos[i]).unwrap_or(0);
-                self.orthogonal
-                    .queue(span, infos[i], steps, least)
-                    .map_err(|e| e.at(&infos[i].path))?;
-            }
-            if matrices {
-                group
-                    .tables
-                    .launch("muon_step", active, (0, f64::INFINITY), &[])?;
-            }
-        }
-        Ok(())
+        let none = Limits::none(address(&self.active)?);
+        let (squares, factors) = (address(&self.squares)?, address(&self.clip)?);
+        self.tables.launch("squared_norms", none, words![squares])?;
+        let (chunks, blocks) = (self.tables.chunks()?, self.tables.blocks());
+        let words = words![chunks, squares, factors, blocks, limit];
+        let grid = Grid::blocks(1, self.losses.elem_count());
+        self.gpu.launch_plain("clip_factors", grid, words)
     }
 
     /// Whether somebody should look at the losses: they are many, they are old, or the run is young.
@@ -284,18 +209,12 @@ impl Trainer {
             let active: Vec<u32> = self.active.iter().map(|&on| on.into()).collect();
             gpu.upload(&active, address(&training.active)?)?;
         }
-        let rule = self.optimizer.on_gpu();
         let members = model.members();
         let params = || model.params().iter().zip(&self.scales);
-        if let Some(rule) = rule {
-            let trained = params().filter(|(p, _)| p.info.kind.is_trained());
-            let trained: Vec<_> = trained.map(|(p, scales)| (&p.info, scales)).collect();
-            let at = (factor, self.step + 1, members);
-            for group in &training.groups {
-                let own = group.params.iter().map(|&i| trained[i]);
-                group.tables.set_scalars(&all_scalars(rule, own, at))?;
-            }
-        }
+        let trained = params().filter(|(p, _)| p.info.kind.is_trained());
+        let trained: Vec<_> = trained.map(|(p, scales)| (&p.info, scales)).collect();
+        let optimizer = &*self.optimizer;
+        (training.updates).set_scalars(optimizer, &trained, factor, self.step + 1)?;
         if let (Some(ema), Some(averages)) = (&self.ema, &training.averages) {
             let rest = |trained: bool, member: usize| match trained && self.step > 0 {
                 true => 1.0 - ema.decay().of(member),
@@ -313,44 +232,34 @@ impl Trainer {
             averages.set_scalars(&scalars)?;
         }
         let active = address(&training.active)?;
-        let whole = || -> Result<()> {
+        let mut graphs = std::mem::take(&mut training.graphs);
+        let (begun, this) = (training.begun, &*training);
+        let limits = this.limits(self.settings.clip)?;
+        let begin = || -> Result<()> {
             on_gpu.forward(&values)?;
-            training
-                .goal
-                .queue(on_gpu, address(&training.losses)?, active)?;
+            this.goal.queue(on_gpu, address(&this.losses)?, active)?;
             on_gpu.backward(&values, &self.grads)?;
-            let Some(rule) = rule else { return Ok(()) };
-            training.update(&model, rule, self.settings.clip)?;
-            after(training, plan, &values, active)
+            this.queue_limits(self.settings.clip)?;
+            this.updates.begin(limits)
         };
-        match &training.graph {
-            Some(graph) => gpu.replay(graph)?,
-            // the first step makes what later ones find
-            None if !training.begun => whole()?,
-            None => {
-                let graph = gpu.capture(whole)?;
-                gpu.replay(&graph)?;
-                training.graph = Some(graph);
-            }
+        let end = || -> Result<()> {
+            this.updates.queue(limits)?;
+            after(this, plan, &values, active)
+        };
+        let [first, second] = &mut graphs;
+        if this.updates.have_host_part() {
+            run(&gpu, begun, first, begin)?;
+            this.updates.on_host(self.step + 1, active)?;
+            run(&gpu, begun, second, end)?;
+        } else {
+            run(&gpu, begun, first, || begin().and_then(|()| end()))?;
         }
+        training.graphs = graphs;
         training.begun = true;
-        if rule.is_none() {
-            let host = Host {
-                optimizer: &*self.optimizer,
-                clip: self.settings.clip,
-                scales: &self.scales,
-                factor,
-                step: self.step + 1,
-            };
-            host.update(training, &model, &self.grads, &self.states)?;
-            after(training, plan, &values, active)?;
-        }
         if self.step < GRADIENT_CHECK {
-            let none = (0, f64::INFINITY);
             let received = words![address(&training.received)?];
-            training
-                .tables
-                .launch("any_gradient", active, none, received)?;
+            let none = Limits::none(active);
+            training.tables.launch("any_gradient", none, received)?;
         }
         let to = address(&training.kept)? + (8 * members * training.waiting.len()) as u64;
         gpu.copy(address(&training.losses)?, to, 8 * members)?;
@@ -398,79 +307,31 @@ impl Trainer {
     }
 }
 
+/// Queues work that is the same in every step. The first time it makes what later ones find; from the second on it is
+/// kept, as one graph.
+fn run(
+    gpu: &Gpu,
+    begun: bool,
+    graph: &mut Option<Graph>,
+    queue: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    if !begun {
+        return queue();
+    }
+    let graph = match graph {
+        Some(graph) => graph,
+        None => graph.insert(gpu.capture(queue)?),
+    };
+    gpu.replay(graph)
+}
+
 /// Queues what follows an update: running estimates, averages of weights.
 fn after(training: &GpuTraining, plan: &Plan, values: &[Param<'_>], active: u64) -> Result<()> {
     if let Some(on_gpu) = plan.on_gpu() {
         on_gpu.update_estimates(values, active)?;
     }
     match &training.averages {
-        Some(averages) => averages.launch("ema", active, (0, f64::INFINITY), &[]),
+        Some(averages) => averages.launch("ema", Limits::none(active), &[]),
         None => Ok(()),
-    }
-}
-
-/// The update by an optimizer that has no kernel: on the host, which waits for the gradients.
-struct Host<'a> {
-    optimizer: &'a dyn Optimizer,
-    clip: Clip,
-    scales: &'a [Scales],
-    factor: f64,
-    step: u64,
-}
-
-impl Host<'_> {
-    fn update(
-        &self,
-        training: &GpuTraining,
-        model: &Model,
-        grads: &[Tensor],
-        states: &[Vec<Tensor>],
-    ) -> Result<()> {
-        let on_host = |t: &Tensor| t.to_device(&Device::Cpu);
-        let mut active = vec![0u32; model.members()];
-        training
-            .gpu
-            .download(address(&training.active)?, &mut active)?;
-        let active: Vec<bool> = active.into_iter().map(|on| on != 0).collect();
-        let grads = grads
-            .iter()
-            .map(on_host)
-            .collect::<candle_core::Result<Vec<_>>>()?;
-        self.clip.apply(&grads)?;
-        let all = model
-            .params()
-            .iter()
-            .zip(&grads)
-            .zip(states)
-            .zip(self.scales);
-        for (((param, grad), states), scales) in all {
-            if !param.info.kind.is_trained() {
-                continue;
-            }
-            let value = on_host(&param.value)?;
-            let state = states.iter().map(on_host);
-            let state = state.collect::<candle_core::Result<Vec<_>>>()?;
-            let update = TensorUpdate {
-                param: &value,
-                grad,
-                state: &state,
-                info: &param.info,
-                scales,
-                factor: self.factor,
-                active: &active,
-                step: self.step,
-            };
-            optim::update(self.optimizer, &update).map_err(|e| e.at(&param.info.path))?;
-            // the emulator's tensors are the host's
-            if matches!(param.value.device(), Device::Cpu) {
-                continue;
-            }
-            copy(&param.value, &value)?;
-            states
-                .iter()
-                .zip(&state)
-                .try_for_each(|(to, from)| copy(to, from))?;
-        }
-        Ok(())
     }
 }

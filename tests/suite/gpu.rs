@@ -3,16 +3,17 @@
 use std::io::Write;
 use std::sync::{Arc, RwLock};
 
-use candle_core::DType;
-use widthwise::data::{Teacher, TeacherSettings};
+use candle_core::{DType, Device, Tensor};
+use widthwise::data::{Batch, Labels, Teacher, TeacherSettings};
 use widthwise::error::Result;
 use widthwise::gpu::{Gpu, Name, Place, open};
+use widthwise::metrics::{EigenvalueSettings, Loss, Rates, hessian_eigenvalues};
 use widthwise::model::{Model, ModelSettings};
 use widthwise::nn::layers::{
     Activation, BatchNorm, Conv2d, Dropout, Flatten, GlobalAvgPool, LayerNorm, Linear,
 };
 use widthwise::nn::{Layer, Mlp, Network, Node, mlp};
-use widthwise::optim::{Adam, Adjust, Lion, Muon, Optimizer, PerMember, Sgd};
+use widthwise::optim::{Adam, Adjust, Lion, Muon, Optimizer, ParamRates, PerMember, Sgd};
 use widthwise::parametrization::{Mup, Sp};
 use widthwise::tensor::elem::to_f64;
 use widthwise::train::{Clip, NoHooks, Trainer, TrainerSettings};
@@ -176,7 +177,6 @@ fn optimizers_do_the_same() -> Result<()> {
         ..sgd(0.02.into())
     };
     same("nesterov", small, &nesterov, 20, |_| {})?;
-    // updated on the host
     let muon = Muon {
         lr: 0.02.into(),
         momentum: 0.95.into(),
@@ -346,7 +346,7 @@ fn printed(device: &str, text: &str) -> String {
 }
 
 /// The same script, whatever the device: training with probes, predictions, kernels, sharpness, networks of every
-/// architecture, optimizers of the host.
+/// architecture, an optimizer with a part of the host.
 #[test]
 fn a_script_prints_the_same_on_every_device() {
     let script = r#"
@@ -382,6 +382,63 @@ fn a_script_prints_the_same_on_every_device() {
     if open(Name::Cuda(0)).is_ok() {
         assert_eq!(printed("cuda", script), cpu);
     }
+}
+
+/// One linear layer, whose eigenvalues are there once for each output: Krylov spaces are exhausted before all are
+/// found, and go on from another vector.
+#[test]
+fn eigenvalues_that_are_there_more_than_once_are_those_of_the_cpu() -> Result<()> {
+    let network = || {
+        mlp(Mlp {
+            depth: 1,
+            bias: false,
+            inputs: Some(3),
+            outputs: Some(3),
+            activation: Activation::Identity,
+            ..Mlp::default()
+        })
+    };
+    let inputs = [[3f64, 0.1, 0.0], [0.0, 1.0, 0.4], [0.2, 0.0, 2.0]];
+    let batch = Batch {
+        inputs: Tensor::new(&inputs, &Device::Cpu)?,
+        labels: Labels::Values(Tensor::zeros((3, 3), DType::F64, &Device::Cpu)?),
+    };
+    let settings = EigenvalueSettings {
+        count: 5,
+        products: 30,
+        tolerance: 1e-9,
+        ..EigenvalueSettings::default()
+    };
+    let found = |place: &Place| {
+        let model = ModelSettings {
+            seeds: vec![1, 2],
+            dtype: DType::F64,
+            place: place.clone(),
+        };
+        let model = Model::new(network(), Arc::new(Sp::default()), model)?;
+        // the second member's directions into one output have no learning rate
+        let rates = [1.0, 0.5].map(|r| [[r, r, r]; 3]);
+        let mut rates: Vec<f64> = rates.into_iter().flatten().flatten().collect();
+        (0..3).for_each(|i| rates[9 + 3 * i] = 0.0);
+        let rates = Rates::new(vec![ParamRates::PerNumber(rates)]);
+        hessian_eigenvalues(&model, &batch, Loss::Mse, Some(&rates), settings)
+    };
+    let cpu = found(&Place::Cpu)?;
+    assert_eq!(cpu.converged, [true, true]);
+    for gpu in gpus() {
+        let gpu = found(&gpu)?;
+        assert_eq!(
+            (&gpu.converged, gpu.products),
+            (&cpu.converged, cpu.products)
+        );
+        close(
+            "eigenvalues",
+            &gpu.values.concat(),
+            &cpu.values.concat(),
+            1e-10,
+        );
+    }
+    Ok(())
 }
 
 /// Networks of every architecture, with clipping and second derivatives.

@@ -19,6 +19,7 @@ mod ensembles;
 mod fixtures;
 mod function_reference;
 mod gpu;
+mod gpu_optimizers;
 mod gradients;
 mod images;
 mod kernel_methods;

@@ -1,16 +1,16 @@
 // Optimizers over all parameters and members in one launch.
 //
 // `tensors` has ROW words for each parameter: where its numbers, its gradient and up to two states begin, how
-// many numbers a member has, and where its scalars begin. `chunks` has three words for each block: which
-// tensor, which member, the first number. Scalars change from step to step, and are read from memory so that
-// a launch that was kept stays right: SCALARS doubles for each parameter and member.
+// many numbers a member has, how many columns it has as a matrix, and which is its first block. `chunks` has three
+// words for each block: which tensor, which member, the first number. Scalars change from step to step, and are read
+// from memory so that a launch that was kept stays right: SCALARS doubles for each parameter and member.
 #pragma once
 #include "common.cuh"
 
 // Numbers that a block updates.
 #define UPDATE_CHUNK 2048
-#define ROW 6
-#define SCALARS 10
+#define ROW 7
+#define SCALARS 16
 
 // The part of a parameter that a block updates.
 template <class A> struct Part {
@@ -22,6 +22,8 @@ template <class A> struct Part {
     int n;
     int member;
     int tensor;
+    // the first number, and how many a member has
+    i64 start, size;
     // a gradient, clipped
     A factor, limit;
 
@@ -49,6 +51,8 @@ DEVICE Part<A> part_of(const i64* tensors, const i64* chunks, const double* scal
     part.n = (int)(size - start < UPDATE_CHUNK ? size - start : UPDATE_CHUNK);
     part.member = (int)member;
     part.tensor = (int)tensor;
+    part.start = start;
+    part.size = size;
     part.factor = clip ? A(clip[member]) : A(1);
     part.limit = A(limit);
     return part;

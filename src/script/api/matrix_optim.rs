@@ -172,7 +172,8 @@ mod functions {
     /// powers of the gradient's second moments, `L^-exponent_in · M · R^-exponent_out`, where L and R are moving
     /// averages of `G Gᵀ` and `Gᵀ G` with bias corrected and `eps` times their largest eigenvalue added. Every
     /// other parameter follows AdamW with learning rate `lr · adam_factor`. Exponents of 1/4 are the original's;
-    /// with 1/2 steps are as large as Adam's.
+    /// with 1/2 steps are as large as Adam's. On a GPU the powers are taken by the host, every `frequency` steps;
+    /// all else is done there.
     ///
     /// With `mup` (arXiv 2512.05620, e the sum of both exponents) the learning rate of hidden matrices follows
     /// (fan_out/fan_in)^(1−e) and the number of blocks to the power −e; with `graft: "adam"` Adam's 1/fan_in,
@@ -219,7 +220,8 @@ mod functions {
     /// SOAP (Vyas et al., arXiv 2409.11321), in the order of the authors' code: a hidden matrix follows Adam in
     /// the eigenbases of moving averages of `G Gᵀ` and `Gᵀ G`, which are refreshed every `frequency` steps by one
     /// power iteration and a QR decomposition; its first step only finds the bases. Every other parameter follows
-    /// AdamW with learning rate `lr · adam_factor`.
+    /// AdamW with learning rate `lr · adam_factor`. On a GPU the bases are found and refreshed by the host; all else is
+    /// done there.
     ///
     /// With `mup` (arXiv 2512.05620) the learning rate of hidden matrices follows √(b_in b_out)/fan_in with the
     /// sides b of a block (of the matrix if there are no blocks; 1 on a side without basis); with

@@ -41,13 +41,22 @@ pub enum AdafactorState<'a, T> {
 }
 
 impl Adafactor {
+    /// Weight of a new square in its moving average.
+    pub fn weight(&self) -> f64 {
+        (self.step.max(1) as f64).powf(self.beta2_decay)
+    }
+
+    /// The learning rate relative to the parameter's root mean square.
+    pub fn relative_lr(&self) -> f64 {
+        self.scale * self.lr.min((self.step.max(1) as f64).sqrt().recip())
+    }
+
     /// Updates one member's numbers (Shazeer & Stern 2018, arXiv 1804.04235) with PyTorch's conventions.
     pub fn update<T: Elem>(&self, param: &mut [T], grad: &[T], state: AdafactorState<'_, T>) {
         let n = param.len().max(1) as f64;
-        let step = self.step.max(1) as f64;
-        let weight = step.powf(self.beta2_decay);
+        let weight = self.weight();
         let size = (squared_norm(param) / n).sqrt().max(self.eps2);
-        let lr = self.scale * self.lr.min(step.sqrt().recip()) * size;
+        let lr = self.relative_lr() * size;
         let least = self.eps1 * self.eps1;
         scratch::with(param.len(), |update: &mut [T]| {
             match state {

@@ -17,7 +17,7 @@ pub struct Blocks {
 
 /// One block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Block {
+pub struct Block {
     /// Its rows.
     pub rows: Range<usize>,
     /// Its columns.
@@ -35,7 +35,7 @@ impl Block {
     }
 
     /// Numbers.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.rows.len() * self.columns.len()
     }
 
@@ -83,7 +83,7 @@ impl Blocks {
     }
 
     /// The blocks, row of blocks by row of blocks.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Block> + use<> {
+    pub fn iter(&self) -> impl Iterator<Item = Block> + use<> {
         let (rows, columns) = (self.rows, self.columns);
         let (tall, wide) = (self.side(rows), self.side(columns));
         let mut ends = [0, 0];
@@ -129,7 +129,7 @@ mod tests {
                 assert_eq!([b.left.start, b.right.start], lens);
                 let [tall, wide] = b.sides();
                 lens = [lens[0] + tall * tall, lens[1] + wide * wide];
-                let mut part = vec![0.0; b.len()];
+                let mut part = vec![0.0; b.size()];
                 assert!(part.len() <= blocks.largest());
                 b.gather(&mut part, &matrix, columns);
                 b.scatter(&mut back, &part, columns);

@@ -54,11 +54,11 @@ impl Shampoo {
         state: &mut ShampooState<'_, T>,
     ) -> Result<()> {
         for block in blocks.iter() {
-            scratch::with(block.len(), |part: &mut [T]| {
+            scratch::with(block.size(), |part: &mut [T]| {
                 block.gather(part, grad, blocks.columns);
                 self.take(&block, part, state)?;
                 block.gather(part, direction, blocks.columns);
-                scratch::with(block.len(), |other: &mut [T]| {
+                scratch::with(block.size(), |other: &mut [T]| {
                     self.precondition(&block, part, other, state);
                 });
                 block.scatter(direction, part, blocks.columns);
@@ -66,6 +66,19 @@ impl Shampoo {
             })?;
         }
         Ok(())
+    }
+
+    /// Takes the powers of every block afresh.
+    ///
+    /// # Errors
+    /// As for [`Shampoo::update`].
+    pub fn take_powers<T: Elem>(
+        &self,
+        blocks: Blocks,
+        state: &mut ShampooState<'_, T>,
+    ) -> Result<()> {
+        let mut all = blocks.iter();
+        all.try_for_each(|block| self.take_powers_of(&block, state))
     }
 
     /// Second moments and, where they are due, powers of a block.
@@ -76,15 +89,28 @@ impl Shampoo {
         state: &mut ShampooState<'_, T>,
     ) -> Result<()> {
         for (side, range) in [&block.left, &block.right].into_iter().enumerate() {
-            let n = block.sides()[side];
-            if self.exponents[side] == 0.0 {
-                continue;
+            if self.exponents[side] != 0.0 {
+                let moments = &mut state.moments[side][range.clone()];
+                take_moments(moments, self.beta2, grad, block.sides(), side);
             }
-            let moments = &mut state.moments[side][range.clone()];
-            take_moments(moments, self.beta2, grad, block.sides(), side);
-            if self.refresh {
+        }
+        match self.refresh {
+            true => self.take_powers_of(block, state),
+            false => Ok(()),
+        }
+    }
+
+    fn take_powers_of<T: Elem>(
+        &self,
+        block: &Block,
+        state: &mut ShampooState<'_, T>,
+    ) -> Result<()> {
+        for (side, range) in [&block.left, &block.right].into_iter().enumerate() {
+            let (n, exponent) = (block.sides()[side], self.exponents[side]);
+            if exponent != 0.0 {
+                let moments = &state.moments[side][range.clone()];
                 let powers = &mut state.powers[side][range.clone()];
-                self.inverse_power(powers, moments, n, self.exponents[side])?;
+                self.inverse_power(powers, moments, n, exponent)?;
             }
         }
         Ok(())

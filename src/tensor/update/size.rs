@@ -6,7 +6,7 @@ use crate::tensor::matmul::{Matrix, matmul};
 use crate::tensor::scratch;
 
 /// Power iterations from a random vector; later steps go on from where the last one ended.
-const FIRST: usize = 20;
+pub const POWER_ITERATIONS: usize = 20;
 
 /// An estimate from below of the spectral norm of a matrix of `[rows, columns]` by power iteration (arXiv 2512.05620,
 /// spectral normalisation): one iteration from `vector`, of length `columns`, that the last step left, or
@@ -20,7 +20,7 @@ pub fn spectral_norm<T: Elem>(
     let m = Matrix::row_major(matrix, columns);
     scratch::with(rows, |image: &mut [T]| {
         let mut norm = 0.0;
-        for _ in 0..if first { FIRST } else { 1 } {
+        for _ in 0..if first { POWER_ITERATIONS } else { 1 } {
             matmul(
                 image,
                 (rows, 1, columns),

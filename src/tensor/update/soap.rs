@@ -67,7 +67,7 @@ impl Soap {
             super::average(self.beta1, state.exp_avg, grad);
         }
         for block in blocks.iter() {
-            scratch::with(block.len(), |g: &mut [T]| {
+            scratch::with(block.size(), |g: &mut [T]| {
                 block.gather(g, grad, blocks.columns);
                 if !first {
                     self.step_of(&block, blocks.columns, g, direction, state);
@@ -92,10 +92,10 @@ impl Soap {
         let size = T::of(correction(self.beta2).sqrt() / correction(self.beta1));
         let (beta, rest) = (T::of(self.beta2), T::of(1.0 - self.beta2));
         let eps = T::of(self.eps);
-        scratch::with(block.len(), |part: &mut [T]| {
+        scratch::with(block.size(), |part: &mut [T]| {
             part.copy_from_slice(grad);
             self.project(block, part, state, true);
-            scratch::with(block.len(), |second: &mut [T]| {
+            scratch::with(block.size(), |second: &mut [T]| {
                 block.gather(second, state.exp_avg_sq, columns);
                 for (s, g) in second.iter_mut().zip(&*part) {
                     *s = beta.mul_add(*s, rest * *g * *g);
@@ -121,7 +121,7 @@ impl Soap {
         forward: bool,
     ) {
         let [rows, columns] = block.sides();
-        scratch::with(block.len(), |other: &mut [T]| {
+        scratch::with(block.size(), |other: &mut [T]| {
             if self.bases[0] {
                 let q = Matrix::row_major(&state.bases[0][block.left.clone()], rows);
                 let q = if forward { q.transposed() } else { q };
@@ -149,7 +149,21 @@ impl Soap {
         });
     }
 
-    /// Second moments and bases of a block.
+    /// Whether bases are found or refreshed after this step.
+    pub fn is_due(&self) -> bool {
+        (self.step.max(1) - 1).is_multiple_of(self.frequency.max(1))
+    }
+
+    /// Finds the bases of every block after the first step, and refreshes them after later ones.
+    ///
+    /// # Errors
+    /// As for [`Soap::update`].
+    pub fn turn_bases<T: Elem>(&self, blocks: Blocks, state: &mut SoapState<'_, T>) -> Result<()> {
+        let mut all = blocks.iter();
+        all.try_for_each(|block| self.turn_bases_of(&block, blocks.columns, state))
+    }
+
+    /// Second moments and, where they are due, bases of a block.
     fn take<T: Elem>(
         &self,
         block: &Block,
@@ -157,16 +171,32 @@ impl Soap {
         grad: &[T],
         state: &mut SoapState<'_, T>,
     ) -> Result<()> {
-        let refresh = self.step > 1 && (self.step - 1).is_multiple_of(self.frequency.max(1));
+        for (side, range) in [&block.left, &block.right].into_iter().enumerate() {
+            if self.bases[side] {
+                let moments = &mut state.moments[side][range.clone()];
+                take_moments(moments, self.shampoo_beta, grad, block.sides(), side);
+            }
+        }
+        match self.is_due() {
+            true => self.turn_bases_of(block, columns, state),
+            false => Ok(()),
+        }
+    }
+
+    fn turn_bases_of<T: Elem>(
+        &self,
+        block: &Block,
+        columns: usize,
+        state: &mut SoapState<'_, T>,
+    ) -> Result<()> {
         for (side, range) in [&block.left, &block.right].into_iter().enumerate() {
             if !self.bases[side] {
                 continue;
             }
-            let moments = &mut state.moments[side][range.clone()];
-            take_moments(moments, self.shampoo_beta, grad, block.sides(), side);
+            let moments = &state.moments[side][range.clone()];
             let basis = &mut state.bases[side][range.clone()];
             let n = block.sides()[side];
-            if (self.step <= 1 || refresh) && moments.iter().any(|m| !m.f64().is_finite()) {
+            if moments.iter().any(|m| !m.f64().is_finite()) {
                 // the member has diverged, and its loss is going to say so
                 basis.fill(T::of(f64::NAN));
             } else if self.step <= 1 {
@@ -176,7 +206,7 @@ impl Soap {
                 for (i, q) in basis.iter_mut().enumerate() {
                     *q = T::of(eigen.vectors[i / n * n + n - 1 - i % n]);
                 }
-            } else if refresh {
+            } else {
                 let order = turn(basis, moments, n)?;
                 self.reorder(block, columns, side, &order, state.exp_avg_sq);
             }
@@ -194,9 +224,9 @@ impl Soap {
         second: &mut [T],
     ) {
         let [_, wide] = block.sides();
-        scratch::with(block.len(), |part: &mut [T]| {
+        scratch::with(block.size(), |part: &mut [T]| {
             block.gather(part, second, columns);
-            scratch::with(block.len(), |other: &mut [T]| {
+            scratch::with(block.size(), |other: &mut [T]| {
                 for (i, o) in other.iter_mut().enumerate() {
                     let (row, column) = (i / wide, i % wide);
                     *o = match side {
