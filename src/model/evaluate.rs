@@ -13,6 +13,9 @@ use crate::tensor::elem::{dispatch, read, write};
 const EVAL_BATCH: usize = 256;
 /// The same with outputs at many positions, in positions.
 const EVAL_POSITIONS: usize = 4096;
+/// Bytes of outputs that are made at a time: of language models some windows, for each position has as
+/// many outputs as there are tokens.
+pub(crate) const EVAL_OUTPUTS: usize = 256 << 20;
 
 impl Model {
     /// Shapes `inputs [points, …]` as the network takes them.
@@ -101,9 +104,16 @@ impl Model {
         Ok(all)
     }
 
+    /// Bytes of all members' outputs for an example.
+    pub(crate) fn bytes_of_outputs(&self) -> usize {
+        self.members() * self.rows(1) * self.outputs() * self.dtype().size_in_bytes()
+    }
+
     /// Examples that the network is run on at a time outside training.
-    pub(crate) fn evaluation_batch(&self) -> usize {
-        (EVAL_POSITIONS / self.rows(1).max(1)).clamp(1, EVAL_BATCH)
+    fn evaluation_batch(&self) -> usize {
+        let positions = EVAL_POSITIONS / self.rows(1).max(1);
+        let outputs = EVAL_OUTPUTS / self.bytes_of_outputs().max(1);
+        positions.min(outputs).clamp(1, EVAL_BATCH)
     }
 
     /// Runs the network on all inputs in pieces, of `minibatch` examples if that is given, so that there

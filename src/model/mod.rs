@@ -14,7 +14,7 @@ mod model;
 mod needs;
 
 pub use compare::{CompareRow, Comparison, Counted, Relation, compare};
-pub(crate) use evaluate::{activation, no_path};
+pub(crate) use evaluate::{EVAL_OUTPUTS, activation, no_path};
 pub use explain::{ExplainRow, Explanation, Scaled, explain, explain_optimizer};
 pub use model::{Model, ModelSettings, Parameter, SharedModel};
 pub(crate) use needs::Work;

@@ -10,10 +10,8 @@ use crate::memory::{self, Need};
 use crate::metrics::{
     Average, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse,
 };
+use crate::model::EVAL_OUTPUTS;
 
-/// Bytes of outputs that are looked at together, where they are not kept: all of most test sets, but of
-/// language models some windows, for each position has as many outputs as there are tokens.
-const PIECE: usize = 256 << 20;
 /// Outputs up to so many bytes are kept without asking whether there is memory for them.
 const SMALL: u128 = 64 << 20;
 
@@ -58,12 +56,6 @@ impl Trainer {
         test.narrow(0, self.settings.test_points.unwrap_or(all).min(all))
     }
 
-    /// Bytes of the outputs for an example.
-    fn bytes_of_outputs(&self) -> usize {
-        let model = read(&self.model);
-        model.members() * model.rows(1) * model.outputs() * model.dtype().size_in_bytes()
-    }
-
     /// Measures on the test set, and keeps the outputs if that is wanted.
     pub(super) fn test(&mut self, keep: bool) -> Result<()> {
         let test = self.test_batch()?;
@@ -71,9 +63,8 @@ impl Trainer {
         let piece = match keep {
             true => points,
             false => {
-                let fits = PIECE / self.bytes_of_outputs().max(1);
-                let fits = fits.max(read(&self.model).evaluation_batch());
-                points.div_ceil(points.div_ceil(fits).max(1))
+                let fits = EVAL_OUTPUTS / read(&self.model).bytes_of_outputs().max(1);
+                points.div_ceil(points.div_ceil(fits.max(1)).max(1))
             }
         };
         let mut means = Means::default();
@@ -131,7 +122,7 @@ impl Trainer {
             return Ok(());
         }
         let points = size(&self.test_batch()?);
-        let each = self.bytes_of_outputs();
+        let each = read(&self.model).bytes_of_outputs();
         let bytes = |points: usize| Some(steps as u128 * points as u128 * each as u128);
         if bytes(points).is_none_or(|bytes| bytes <= SMALL) {
             return Ok(());
