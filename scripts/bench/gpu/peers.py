@@ -30,7 +30,7 @@ from models import Decoder, ResNet18, mlp, token_loss
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
-# sizes for trying out on a CPU, as `small` in large.rhai
+# sizes for trying out on a CPU, as `large=small` in large.rhai
 SMALL = "--small" in sys.argv
 
 
