@@ -417,6 +417,26 @@ fn outputs_that_are_not_kept_are_measured_in_pieces() {
 }
 
 #[test]
+fn a_study_without_outputs_says_so() {
+    let study = "import \"std/width\" as width;
+         let s = width::study(#{
+             network: |w| mlp(#{ width: w, depth: 2 }), stream: data::teacher(#{ inputs: 8, test_size: 50 }),
+             widths: [8, 16], members: 2, steps: 4, batch: 16, keep_outputs: false,
+         });";
+    let found = value(&format!(
+        "{study} let t = s.table(); [t.column(\"distance\"), t.column(\"test loss\").len(), s.verdict() != \"\"]"
+    ));
+    assert_eq!(format!("{found:?}"), "[[(), ()], 2, true]");
+    for call in ["s.outputs(\"mup\", -1)", "s.agreement_figure()"] {
+        let message = failure(&format!("{study} {call}"));
+        assert!(
+            message.contains("made with keep_outputs: false"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn mistakes_with_figures_name_the_setting_or_the_series() {
     fails(&[
         (
