@@ -27,8 +27,8 @@ const TARGETS: &str = "scripts/bench/targets.csv";
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
     /// What to measure: scripts (mlp, or a path), folders of scripts, cases (W1-64), or cases that
-    /// begin so (W1), of the scripts named before or else of those in scripts/bench, which are measured
-    /// where nothing is named
+    /// begin so (W1), of the scripts that are named or else of those in scripts/bench; without any, all
+    /// scripts there
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Seconds of each measurement (default 3)
