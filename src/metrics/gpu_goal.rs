@@ -15,6 +15,12 @@ const WIDE: usize = 1024;
 /// Warps of a block, which take a row each.
 const WARPS: usize = 8;
 
+/// Blocks for all rows of outputs, and whether each row has one.
+pub(super) fn row_grid(rows: usize, width: usize) -> (usize, bool) {
+    let wide = width > WIDE;
+    (if wide { rows } else { rows.div_ceil(WARPS) }, wide)
+}
+
 /// What the outputs of a plan should be, on its GPU.
 #[derive(Debug)]
 pub(crate) struct GpuGoal {
@@ -70,14 +76,8 @@ impl GpuGoal {
         }
     }
 
-    /// Blocks for all rows, and whether each row has one.
     fn grid(&self) -> (Grid, bool) {
-        let wide = self.width > WIDE;
-        let blocks = if wide {
-            self.rows
-        } else {
-            self.rows.div_ceil(WARPS)
-        };
+        let (blocks, wide) = row_grid(self.rows, self.width);
         (Grid::blocks(blocks, self.members), wide)
     }
 

@@ -16,6 +16,7 @@ pub mod ensemble;
 pub mod ensemble_size;
 mod function;
 mod gpu_goal;
+mod gpu_scores;
 mod gpu_spaces;
 mod gpu_vectors;
 mod gradient;
@@ -35,6 +36,7 @@ pub mod pair;
 mod rates;
 mod reduced;
 pub mod representations;
+mod scores;
 mod sharpening;
 mod spaces;
 pub mod spectrum;
@@ -77,6 +79,7 @@ pub use ntk::{NtkBlock, ntk, ntk_blocks};
 pub use objective::{Goal, Loss};
 pub use pair::{Measure, Pair};
 pub use rates::Rates;
+pub use scores::{Scores, scores};
 pub use sharpening::{Sharpening, SharpeningSettings, progressive_sharpening};
 pub use spectrum::{
     MeanKernel, SpectrumSettings, TaskPower, TaskSettings, eigenspace_overlap, kernel_spectrum,

@@ -60,6 +60,35 @@ impl Loss {
     }
 }
 
+fn check_count(name: &str, found: usize, wanted: usize, outputs: [usize; 2]) -> Result<()> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(Error::shape(format!(
+        "{name}: outputs {outputs:?} need {wanted} labels, got {found}"
+    )))
+}
+
+/// The classes of `rows` places of a network with `width` outputs.
+///
+/// # Errors
+/// If there are more or fewer, or one is out of range.
+pub(super) fn checked_classes(
+    name: &str,
+    classes: &Tensor,
+    rows: usize,
+    width: usize,
+) -> Result<Vec<u32>> {
+    let classes = classes.flatten_all()?.to_vec1::<u32>()?;
+    check_count(name, classes.len(), rows, [rows, width])?;
+    match classes.iter().find(|&&class| class as usize >= width) {
+        None => Ok(classes),
+        Some(bad) => Err(Error::shape(format!(
+            "{name}: class {bad} does not fit a network with {width} outputs"
+        ))),
+    }
+}
+
 /// What the outputs for one batch should be, checked.
 #[derive(Debug)]
 pub struct Goal {
@@ -81,23 +110,9 @@ impl Goal {
     /// If labels do not fit the outputs in number or kind, or a class is out of range.
     pub fn new(loss: Loss, labels: &Labels, rows: usize, width: usize) -> Result<Self> {
         let name = loss.name();
-        let fit = |found: usize, wanted: usize| {
-            if found == wanted {
-                return Ok(());
-            }
-            Err(Error::shape(format!(
-                "{name}: outputs [{rows}, {width}] need {wanted} labels, got {found}"
-            )))
-        };
         let targets = match (loss, labels) {
             (_, Labels::Classes(classes)) => {
-                let classes = classes.flatten_all()?.to_vec1::<u32>()?;
-                fit(classes.len(), rows)?;
-                if let Some(bad) = classes.iter().find(|&&c| c as usize >= width) {
-                    return Err(Error::shape(format!(
-                        "{name}: class {bad} does not fit a network with {width} outputs"
-                    )));
-                }
+                let classes = checked_classes(name, classes, rows, width)?;
                 match loss {
                     Loss::CrossEntropy => Checked::Classes(classes),
                     Loss::Mse => {
@@ -111,7 +126,7 @@ impl Goal {
             }
             (Loss::Mse, Labels::Values(values)) => {
                 let targets = to_f64(values)?;
-                fit(targets.len(), rows * width)?;
+                check_count(name, targets.len(), rows * width, [rows, width])?;
                 Checked::Values(targets)
             }
             (Loss::CrossEntropy, Labels::Values(_)) => {

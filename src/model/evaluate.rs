@@ -43,7 +43,7 @@ impl Model {
     /// # Errors
     /// If the inputs do not fit the network.
     pub fn predict(&mut self, inputs: &Tensor) -> Result<Tensor> {
-        let mut all = self.walk_all(inputs, "", |plan| Ok(vec![plan.output().clone()]))?;
+        let mut all = self.walk_all(inputs, "", |_, plan| Ok(vec![plan.output().clone()]))?;
         all.pop().ok_or_else(no_inputs)
     }
 
@@ -57,7 +57,7 @@ impl Model {
     /// # Errors
     /// If there is no such path, or the inputs do not fit.
     pub fn activation(&mut self, path: &str, inputs: &Tensor) -> Result<Tensor> {
-        let mut all = self.walk_all(inputs, path, |plan| Ok(vec![activation(plan, path)?]))?;
+        let mut all = self.walk_all(inputs, path, |_, plan| Ok(vec![activation(plan, path)?]))?;
         all.pop().ok_or_else(no_inputs)
     }
 
@@ -68,7 +68,7 @@ impl Model {
     /// If the inputs do not fit.
     pub fn activations(&mut self, inputs: &Tensor) -> Result<Vec<(String, Tensor)>> {
         let mut paths = Vec::new();
-        let tensors = self.walk_all(inputs, "", |plan| {
+        let tensors = self.walk_all(inputs, "", |_, plan| {
             paths = plan.paths().map(String::from).collect();
             let all = paths.iter().map(|path| plan.activation(path));
             let all: Vec<_> = all.collect::<Result<_>>()?;
@@ -78,19 +78,19 @@ impl Model {
     }
 
     /// Runs the network on all inputs in pieces, as the activation at `path` needs it, and joins what
-    /// `take` finds after each along the axis of the points.
-    fn walk_all(
+    /// `take` finds after each, told the number of its first example, along the axis of the points.
+    pub(crate) fn walk_all(
         &mut self,
         inputs: &Tensor,
         path: &str,
-        mut take: impl FnMut(&Plan) -> Result<Vec<Tensor>>,
+        mut take: impl FnMut(usize, &Plan) -> Result<Vec<Tensor>>,
     ) -> Result<Vec<Tensor>> {
         let mut all: Vec<Tensor> = Vec::new();
         let points = inputs.dims().first().copied().unwrap_or(0);
         let dtype = self.dtype();
         self.visit(inputs, (path, None), |start, plan| {
             let host = |part: Tensor| part.to_device(&Device::Cpu)?.to_dtype(dtype);
-            let parts = take(plan)?.into_iter().map(host);
+            let parts = take(start, plan)?.into_iter().map(host);
             let parts = parts.collect::<candle_core::Result<Vec<_>>>()?;
             if all.is_empty() {
                 let whole = parts.iter().map(|part| joined(part, points));

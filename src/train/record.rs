@@ -193,25 +193,20 @@ impl Record {
         self.line(line)
     }
 
-    /// Quantities of a probe at a step: names with one value per member, or one for the ensemble.
+    /// What was measured on the test set at a step: names with one value per member, or one for the ensemble.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn measured(
-        &mut self,
-        probe: &str,
-        step: u64,
-        values: &[(String, Vec<f64>)],
-    ) -> Result<()> {
+    pub fn tested(&mut self, step: u64, values: &[(&str, Vec<f64>)]) -> Result<()> {
         for (name, values) in values {
             self.push(name, step, values.clone());
         }
         self.line(|| {
             let values: serde_json::Map<String, Value> = values
                 .iter()
-                .map(|(name, v)| (name.clone(), json!(v)))
+                .map(|(name, v)| ((*name).to_string(), json!(v)))
                 .collect();
-            json!({ "type": "probe", "step": step, "name": probe, "values": values })
+            json!({ "type": "probe", "step": step, "name": "test", "values": values })
         })
     }
 

@@ -1,44 +1,14 @@
 //! Losses and accuracies on the test set during training, and the outputs that are kept.
 
-use candle_core::Tensor;
-
 use super::probe::Probe;
 use super::trainer::{Trainer, read, write};
-use crate::data::{Batch, Labels};
-use crate::error::{ErrorKind, Result};
+use crate::data::Batch;
+use crate::error::Result;
 use crate::memory::{self, Need};
-use crate::metrics::{
-    Average, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy, ensemble_mse,
-};
-use crate::model::EVAL_OUTPUTS;
+use crate::metrics::scores;
 
 /// Outputs up to so many bytes are kept without asking whether there is memory for them.
 const SMALL: u128 = 64 << 20;
-
-/// Means over examples by name, put together from pieces.
-#[derive(Default)]
-struct Means(Vec<(String, Vec<f64>)>);
-
-impl Means {
-    /// Adds the means over a piece that has this share of the examples. What a piece lacks is left out.
-    fn add(&mut self, piece: Vec<(String, Vec<f64>)>, share: f64) {
-        if self.0.is_empty() {
-            let scaled =
-                |(name, x): (String, Vec<f64>)| (name, x.into_iter().map(|x| share * x).collect());
-            self.0 = piece.into_iter().map(scaled).collect();
-            return;
-        }
-        self.0.retain_mut(|(name, sums)| {
-            let Some((_, values)) = piece.iter().find(|(other, _)| other == name) else {
-                return false;
-            };
-            for (sum, x) in sums.iter_mut().zip(values) {
-                *sum += share * x;
-            }
-            true
-        });
-    }
-}
 
 /// Number of examples.
 fn size(batch: &Batch) -> usize {
@@ -59,53 +29,11 @@ impl Trainer {
     /// Measures on the test set, and keeps the outputs if that is wanted.
     pub(super) fn test(&mut self, keep: bool) -> Result<()> {
         let test = self.test_batch()?;
-        let points = size(&test);
-        let piece = match keep {
-            true => points,
-            false => {
-                let fits = EVAL_OUTPUTS / read(&self.model).bytes_of_outputs().max(1);
-                points.div_ceil(points.div_ceil(fits.max(1)).max(1))
-            }
-        };
-        let mut means = Means::default();
-        for start in (0..points).step_by(piece.max(1)) {
-            let part = test.narrow(start, piece.min(points - start))?;
-            let outputs = write(&self.model).predict(&part.inputs)?;
-            let share = size(&part) as f64 / points as f64;
-            means.add(self.measured(&outputs, &part.labels)?, share);
-            if keep {
-                self.record.predictions.insert(self.step, outputs);
-            }
+        let (found, outputs) = scores(&mut write(&self.model), &test, self.loss, keep)?;
+        if let Some(outputs) = outputs {
+            self.record.predictions.insert(self.step, outputs);
         }
-        self.record.measured("test", self.step, &means.0)
-    }
-
-    /// Losses and accuracies of outputs: of each member, and of the ensemble.
-    fn measured(&self, outputs: &Tensor, labels: &Labels) -> Result<Vec<(String, Vec<f64>)>> {
-        let loss = self.loss.evaluate(outputs, labels, None)?;
-        let mut values = vec![("test_loss".to_string(), loss)];
-        let classes = matches!(labels, Labels::Classes(_));
-        if classes {
-            values.push(("test_accuracy".into(), accuracy(outputs, labels)?));
-        }
-        let loss = match self.loss {
-            Loss::CrossEntropy => ensemble_cross_entropy(outputs, labels, Average::Logits),
-            Loss::Mse => ensemble_mse(outputs, labels),
-        };
-        match loss {
-            Ok(loss) => {
-                values.push(("ensemble_test_loss".into(), vec![loss.value]));
-                if classes {
-                    let right = ensemble_accuracy(outputs, labels, Average::Logits)?;
-                    values.push(("ensemble_test_accuracy".into(), vec![right.value]));
-                }
-            }
-            // an ensemble needs a member whose outputs are finite; those of members that will be found to
-            // have diverged at the next step may not be
-            Err(error) if error.kind == ErrorKind::Diverged => {}
-            Err(error) => return Err(error),
-        }
-        Ok(values)
+        self.record.tested(self.step, &found.named())
     }
 
     /// Whether there is memory for the outputs that will have been kept at step `target`.

@@ -20,6 +20,7 @@ mod fixtures;
 mod function_reference;
 mod gpu;
 mod gpu_optimizers;
+mod gpu_scores;
 mod gradients;
 mod images;
 mod kernel_methods;

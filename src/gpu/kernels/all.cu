@@ -9,6 +9,7 @@
 #include "gram.cuh"
 #include "linear.cuh"
 #include "loss.cuh"
+#include "scores.cuh"
 #include "pool.cuh"
 #include "update.cuh"
 #include "vectors.cuh"
