@@ -12,8 +12,7 @@ mod run;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -74,10 +73,10 @@ struct HostArgs {
     /// Write into an output folder that is not empty
     #[arg(long)]
     force: bool,
-    /// Go on with an earlier run of the script in the output folder, from its checkpoints
+    /// Go on with an earlier run of the script in the output folder, from the checkpoints of each trainer's first call of `step`; the rest is computed again
     #[arg(long, conflicts_with = "force")]
     resume: bool,
-    /// Seconds between two checkpoints of a training run (default 30)
+    /// Seconds between two checkpoints of a trainer's first call of `step` (default 30)
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     checkpoint_every: Option<f64>,
     #[command(flatten)]
@@ -160,20 +159,31 @@ pub fn main() -> ExitCode {
         Some(Command::Doc(args)) => doc::execute(&args),
         None => repl::execute(repl::ReplArgs::default()),
     };
-    ExitCode::from(status)
+    ExitCode::from(match status {
+        0 if output::failed() => FAILED,
+        status => status,
+    })
 }
 
-/// The first Ctrl-C asks computations to stop; a second one soon after ends the program.
+/// The first Ctrl-C asks computations to stop; a second one before they have ends the program. Where they
+/// do not stop at once, the user is told.
 fn catch_interrupts() {
-    let last: Mutex<Option<Instant>> = Mutex::new(None);
-    let handler = move || {
-        let now = Instant::now();
-        let before = last.lock().ok().and_then(|mut l| l.replace(now));
-        let again = before.is_some_and(|t| now - t < Duration::from_secs(2));
-        if again && crate::interrupt::requested() && !crate::repl::keeps_running() {
-            std::process::exit(i32::from(INTERRUPTED));
+    let handler = || {
+        if crate::interrupt::requested() {
+            if !crate::repl::keeps_running() {
+                std::process::exit(i32::from(INTERRUPTED));
+            }
+            return;
         }
         crate::interrupt::request();
+        std::thread::spawn(|| {
+            std::thread::sleep(Duration::from_secs(1));
+            if crate::interrupt::requested() && !crate::repl::keeps_running() {
+                output::message(
+                    "\nstopping after the current operation; Ctrl-C again ends the program at once",
+                );
+            }
+        });
     };
     if let Err(e) = ctrlc::set_handler(handler) {
         output::message(&format!(

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{FAILED, HostArgs, INTERRUPTED, USAGE, default_out, show, show_report};
 use crate::error::{Error, ErrorKind, Result};
+use crate::interrupt;
 use crate::script::check::literal_params;
 use crate::script::convert::to_json;
 use crate::script::diagnostics::Report;
@@ -63,6 +64,11 @@ pub(super) fn execute(args: RunArgs) -> u8 {
                     "output": session.has_written().then(|| session.output_folder()),
                 });
                 output::line(&answer.to_string(), false);
+            }
+            if interrupt::requested() {
+                // nothing is missing, but nobody who waits for the status should go on
+                output::message("interrupted at the end of the script; its results are complete");
+                return INTERRUPTED;
             }
             0
         }

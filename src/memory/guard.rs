@@ -30,12 +30,45 @@ pub struct Guard;
 
 impl Guard {
     fn checked(found: *mut u8, bytes: usize) -> *mut u8 {
-        if found.is_null() && !MAY_FAIL.try_with(Cell::get).unwrap_or(false) {
-            end(bytes);
+        if found.is_null() {
+            if !MAY_FAIL.try_with(Cell::get).unwrap_or(false) {
+                end(bytes);
+            }
+        } else if bytes >= LARGE {
+            prefer_huge_pages(found, bytes);
         }
         found
     }
 }
+
+/// From so many bytes on, memory is asked for in huge pages.
+const LARGE: usize = 4 << 20;
+
+/// Lets Linux back memory by pages of 2 MB. What is asked for, filled and given back again, such as the
+/// signals of a kernel, otherwise spends a third of the time in faults of small pages.
+#[cfg(target_os = "linux")]
+fn prefer_huge_pages(found: *mut u8, bytes: usize) {
+    use std::ffi::{c_int, c_void};
+    unsafe extern "C" {
+        fn madvise(from: *mut c_void, bytes: usize, advice: c_int) -> c_int;
+    }
+    const HUGE_PAGES: c_int = 14;
+    const PAGE: usize = 4096;
+    let skipped = found.align_offset(PAGE);
+    if skipped < bytes {
+        // SAFETY: advice about pages of this memory, which changes no number; a refusal changes nothing
+        unsafe {
+            madvise(
+                found.wrapping_add(skipped).cast(),
+                bytes - skipped,
+                HUGE_PAGES,
+            )
+        };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn prefer_huge_pages(_found: *mut u8, _bytes: usize) {}
 
 // SAFETY: everything is passed on to the system's allocator
 unsafe impl GlobalAlloc for Guard {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rhai::NativeCallContextStore;
 use rhai::{Dynamic, FnPtr, FuncArgs, NativeCallContext};
 
+use super::captured::Captured;
 use super::error::stash;
 use super::session::{Session, session};
 use crate::error::{Error, Result};
@@ -25,6 +26,7 @@ pub struct StoredFn {
     #[allow(deprecated, reason = "see the import")]
     context: NativeCallContextStore,
     session: Arc<Session>,
+    captured: Captured,
 }
 
 impl fmt::Debug for StoredFn {
@@ -41,6 +43,7 @@ impl StoredFn {
     #[allow(deprecated, reason = "see the import")]
     pub fn new(ctx: &NativeCallContext, pointer: FnPtr) -> Result<Self> {
         Ok(Self {
+            captured: Captured::new(&pointer),
             pointer,
             context: ctx.store_data(),
             session: session(ctx)?,
@@ -50,6 +53,12 @@ impl StoredFn {
     /// The function pointer itself.
     pub fn pointer(&self) -> &FnPtr {
         &self.pointer
+    }
+
+    /// Whether the variables that it shares with the script are as they were when it was made a
+    /// [`StoredFn`]; see [`Captured`].
+    pub fn is_unchanged(&self) -> bool {
+        self.captured.is_as(&self.pointer)
     }
 
     /// Calls the function and casts what it returns; an integer is taken where `T` is `f64`.

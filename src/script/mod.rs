@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod callback;
+pub mod captured;
 pub mod check;
 pub mod convert;
 pub mod diagnostics;

@@ -26,6 +26,11 @@ pub fn line(text: &str, to_stderr: bool) {
     }
 }
 
+/// Whether something could not be written, which has been said then.
+pub fn failed() -> bool {
+    COMPLAINED.load(Ordering::Relaxed)
+}
+
 /// Writes a message to stderr.
 pub fn message(text: &str) {
     line(text, true);

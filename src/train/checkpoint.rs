@@ -3,8 +3,9 @@
 //!
 //! Checkpoints are made within a trainer's first run of steps, which begins at a state that is a
 //! function of the settings alone. A resumed script starts anew; when its trainer begins that run,
-//! the state is taken from the file, if the file belongs to the same settings, program version and
-//! initial parameters. Everything else is computed again, and gives the same numbers.
+//! the state is taken from the file. One of other settings, another program version or other initial
+//! parameters is an error, so that nothing is lost by a setting that was forgotten. Everything else is
+//! computed again, and gives the same numbers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::record::{Divergence, Record, Series};
 use crate::atomic_file;
@@ -27,23 +29,32 @@ pub struct CheckpointSettings {
     pub path: PathBuf,
     /// Time between two checkpoints; shorter runs have none.
     pub every: Duration,
-    /// Whether to go on from the file, if it is there and belongs to this run.
+    /// Whether to go on from the file, if it is there.
     pub resume: bool,
 }
 
-/// The file of a trainer whose first run of steps is going on.
+/// The file of a trainer.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     pub settings: CheckpointSettings,
     pub fingerprint: String,
     pub last: Instant,
     pub written: bool,
+    /// Whether this is a later run of steps, which begins at a state that depends on what the script did
+    /// in between, so that it has none.
+    pub later: bool,
+    /// Whether the user has been told that.
+    pub told: bool,
 }
 
 /// Plain values of a trainer's state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Plain {
     pub fingerprint: String,
+    /// Of the run, as its record has them.
+    settings: Value,
+    /// Results of the caller's probes.
+    pub probes: Vec<(u64, String, Value)>,
     pub step: u64,
     pub probed: Option<u64>,
     pub active: Vec<bool>,
@@ -58,6 +69,8 @@ impl Plain {
     pub(super) fn new(fingerprint: &str, step: u64, probed: Option<u64>) -> Self {
         Self {
             fingerprint: fingerprint.into(),
+            settings: Value::Null,
+            probes: Vec::new(),
             step,
             probed,
             active: Vec::new(),
@@ -141,6 +154,8 @@ pub(super) fn save(
         ]
     });
     all.insert("divergences".into(), column(divergences.collect())?);
+    plain.settings = record.settings.clone();
+    plain.probes = record.probes.clone();
     plain.series = record.series.keys().cloned().collect();
     plain.predictions = record.predictions.keys().copied().collect();
     let text = serde_json::to_vec(&plain).map_err(|e| bad(path, e))?;
@@ -176,8 +191,13 @@ fn finite(value: f64) -> Option<f64> {
 }
 
 impl Loaded {
-    /// Reads a file; `None` if it belongs to another run.
-    pub(super) fn read(path: &Path, fingerprint: &str, seeds: &[u64]) -> Result<Option<Self>> {
+    /// Reads a file of the run with these settings.
+    pub(super) fn read(
+        path: &Path,
+        fingerprint: &str,
+        settings: &Value,
+        seeds: &[u64],
+    ) -> Result<Self> {
         let tensors = candle_core::safetensors::load(path, &Device::Cpu)
             .map_err(|e| bad(path, Error::from(e).message))?;
         let get = |name: &str| {
@@ -188,7 +208,7 @@ impl Loaded {
         let text = get("plain")?.to_vec1::<u8>()?;
         let plain: Plain = serde_json::from_slice(&text).map_err(|e| bad(path, e))?;
         if plain.fingerprint != fingerprint {
-            return Ok(None);
+            return Err(of_another_run(path, &plain, fingerprint, settings));
         }
         let mut series = BTreeMap::new();
         for name in &plain.series {
@@ -223,7 +243,7 @@ impl Loaded {
                 });
         let divergences = divergences.collect();
         let last_loss = to_f64(get("last_loss")?)?.into_iter().map(finite).collect();
-        Ok(Some(Self {
+        Ok(Self {
             plain,
             last_loss,
             series,
@@ -231,7 +251,7 @@ impl Loaded {
             divergences,
             tensors,
             path: path.to_path_buf(),
-        }))
+        })
     }
 
     /// Copies parameters and optimizer states into their places.
@@ -254,8 +274,54 @@ impl Loaded {
     }
 }
 
+/// Why a checkpoint is of no use here.
+fn of_another_run(path: &Path, plain: &Plain, fingerprint: &str, settings: &Value) -> Error {
+    let version = |text: &str| text.split(' ').next().map(String::from);
+    let what = match first_difference(&plain.settings, settings) {
+        Some(what) => what,
+        None if version(&plain.fingerprint) != version(fingerprint) => format!(
+            "widthwise was {}, and is {}",
+            version(&plain.fingerprint).unwrap_or_default(),
+            env!("CARGO_PKG_VERSION")
+        ),
+        None => "the initial parameters were others".into(),
+    };
+    Error::setting(format!("{} is of another run: {what}", path.display())).with_help(
+        "resume with the settings of that run, or run with --force in place of --resume to begin anew",
+    )
+}
+
+/// The first place where two settings differ, in words.
+fn first_difference(was: &Value, is: &Value) -> Option<String> {
+    fn find(at: &str, was: &Value, is: &Value) -> Option<String> {
+        if was == is {
+            return None;
+        }
+        if let (Some(a), Some(b)) = (was.as_object(), is.as_object()) {
+            let inner = |key: &String| {
+                let at = if at.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{at}.{key}")
+                };
+                let of = |map: &serde_json::Map<String, Value>| {
+                    map.get(key).cloned().unwrap_or_default()
+                };
+                find(&at, &of(a), &of(b))
+            };
+            return a.keys().chain(b.keys()).find_map(inner);
+        }
+        let short = |value: &Value| match value.to_string() {
+            text if text.chars().count() > 60 => text.chars().take(57).collect::<String>() + "...",
+            text => text,
+        };
+        Some(format!("{at} was {}, and is {}", short(was), short(is)))
+    }
+    find("", was, is)
+}
+
 /// A text that is the same for runs that compute the same: settings, version, initial parameters.
-pub(super) fn fingerprint(settings: &serde_json::Value, values: &Values<'_>) -> Result<String> {
+pub(super) fn fingerprint(settings: &Value, values: &Values<'_>) -> Result<String> {
     // a chance agreement of two runs in one folder is no danger
     let mut hash = Fingerprint::default();
     let text = settings.to_string();
@@ -265,4 +331,27 @@ pub(super) fn fingerprint(settings: &serde_json::Value, values: &Values<'_>) -> 
     }
     let (version, hash) = (env!("CARGO_PKG_VERSION"), hash.value());
     Ok(format!("{version} {hash:016x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_first_setting_that_differs_is_named() {
+        let was = json!({ "batch": 8, "optimizer": { "name": "sgd", "settings": { "lr": 0.1 } } });
+        let with = |path: &str, value: Value| {
+            let mut is = was.clone();
+            *is.pointer_mut(path).unwrap() = value;
+            first_difference(&was, &is)
+        };
+        let found = with("/optimizer/settings/lr", json!([0.1, 0.2])).unwrap();
+        assert_eq!(found, "optimizer.settings.lr was 0.1, and is [0.1,0.2]");
+        let found = with("/optimizer", json!({ "name": "adam" })).unwrap();
+        assert_eq!(found, "optimizer.name was \"sgd\", and is \"adam\"");
+        assert_eq!(with("/batch", json!(8)), None);
+        let long = with("/batch", json!("x".repeat(100))).unwrap();
+        assert!(long.ends_with("...") && long.len() < 90, "{long}");
+    }
 }

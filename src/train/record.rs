@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A quantity over steps: one row of values per measured step, one value per member (or a single
 /// one for quantities of the whole ensemble).
@@ -155,6 +155,30 @@ impl Record {
             length,
         });
         Ok(())
+    }
+
+    /// Whether the file holds the bytes that it had when a checkpoint was made.
+    ///
+    /// # Errors
+    /// If it is shorter.
+    pub(super) fn check_length(&self, wanted: Option<u64>) -> Result<()> {
+        let (Some(file), Some(wanted)) = (&self.file, wanted) else {
+            return Ok(());
+        };
+        if file.length >= wanted {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Data,
+            format!(
+                "{} holds {} bytes, and the run's checkpoint is of a record of {wanted}",
+                file.path.display(),
+                file.length
+            ),
+        )
+        .with_help(
+            "put the run's record back, or run with --force in place of --resume to begin anew",
+        ))
     }
 
     /// Bytes written so far.

@@ -4,29 +4,28 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use super::checkpoint::{self, CheckpointSettings, Checkpoints, Loaded, Plain};
-use super::probe::Probe;
+use super::settings::Hooks;
 use super::trainer::{Trainer, read};
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// Whether the user knows that later runs of steps have no checkpoints.
+static TOLD: AtomicBool = AtomicBool::new(false);
+const ONLY_FIRST: &str =
+    "only a trainer's first call of `step` has them; give it all steps, and measure with probes";
 
 impl Trainer {
     /// Keeps the state in a file during the first run of steps, and resumes that run from it if
-    /// wanted. Not for trainers with parts of the caller's ([`Schedule::Custom`](crate::optim::Schedule),
-    /// [`Probe::Custom`]), whose own state no file can hold: these ignore it, and the result is
-    /// `false`.
-    pub fn checkpoint_to(&mut self, settings: CheckpointSettings) -> bool {
-        let own = self.settings.schedule.factor(0).is_some()
-            && !self
-                .settings
-                .probes
-                .iter()
-                .any(|p| matches!(p, Probe::Custom { .. }));
-        self.checkpoints = own.then(|| Checkpoints {
+    /// wanted. Of the caller's parts ([`Schedule::Custom`](crate::optim::Schedule), [`Probe::Custom`](super::Probe)) a
+    /// file holds no state: there are checkpoints as long as [`Hooks::changed`] finds none.
+    pub fn checkpoint_to(&mut self, settings: CheckpointSettings) {
+        self.checkpoints = Some(Checkpoints {
             settings,
             fingerprint: String::new(),
             last: Instant::now(),
             written: false,
+            later: false,
+            told: false,
         });
-        own
     }
 
     /// Calls `f` with parameters, optimizer states and averages under their names.
@@ -57,16 +56,22 @@ impl Trainer {
         own.fingerprint = self.with_values(|values| checkpoint::fingerprint(settings, &values))?;
         own.last = Instant::now();
         if own.settings.resume {
-            let seeds = read(&self.model).seeds().to_vec();
             let path = &own.settings.path;
-            let loaded = match path.is_file() {
-                true => Loaded::read(path, &own.fingerprint, &seeds)?,
-                false => None,
-            };
-            let Some(loaded) = loaded.filter(|l| l.plain.step <= steps) else {
+            if !path.is_file() {
                 self.checkpoints = Some(own);
                 return self.record.restart();
-            };
+            }
+            let seeds = read(&self.model).seeds().to_vec();
+            let loaded = Loaded::read(path, &own.fingerprint, &self.record.settings, &seeds)?;
+            if loaded.plain.step > steps {
+                return Err(Error::setting(format!(
+                    "{} is at step {}, and the run has {steps} steps",
+                    path.display(),
+                    loaded.plain.step
+                ))
+                .with_help("resume with as many steps as that run had, or run with --force in place of --resume to begin anew"));
+            }
+            self.record.check_length(loaded.plain.record_length)?;
             self.with_values(|values| loaded.restore(values))?;
             self.step = loaded.plain.step;
             self.probed = loaded.plain.probed;
@@ -81,6 +86,7 @@ impl Trainer {
             self.record.series = loaded.series;
             self.record.predictions = loaded.predictions;
             self.record.divergences = loaded.divergences;
+            self.record.probes = loaded.plain.probes;
             if let (Some(path), Some(length)) = (
                 self.record.path().map(std::path::Path::to_path_buf),
                 loaded.plain.record_length,
@@ -99,18 +105,33 @@ impl Trainer {
         self.checkpoints.as_ref().is_some_and(due)
     }
 
-    /// Writes a checkpoint, if one is due or `now` is set.
-    pub(super) fn keep(&mut self, now: bool) -> Result<()> {
-        let Some(own) = self.checkpoints.as_ref().filter(|_| self.keeps_now(now)) else {
+    /// Writes a checkpoint, if one is due or `now` is set. Where there can be none, the user is told once.
+    pub(super) fn keep(&mut self, now: bool, hooks: &mut dyn Hooks) -> Result<()> {
+        if !self.keeps_now(now) {
+            return Ok(());
+        }
+        let Some(own) = &mut self.checkpoints else {
             return Ok(());
         };
+        let (why, told) = match own.later {
+            // once for all trainers of a script that steps many of them bit by bit
+            true => (Some(ONLY_FIRST.into()), TOLD.swap(true, Relaxed)),
+            false => (hooks.changed(), own.told),
+        };
+        if let Some(why) = why {
+            (own.last, own.told) = (Instant::now(), true);
+            if !told {
+                hooks.warn(&format!("no checkpoint at step {}: {why}", self.step));
+            }
+            return Ok(());
+        }
         let received: Vec<bool> = self.received.iter().map(|r| r.load(Relaxed)).collect();
-        let plain = Plain::new(&own.fingerprint, self.step, self.probed).with(
+        let (fingerprint, path) = (own.fingerprint.clone(), own.settings.path.clone());
+        let plain = Plain::new(&fingerprint, self.step, self.probed).with(
             &self.active,
             &received,
             self.record.length(),
         );
-        let path = own.settings.path.clone();
         self.with_values(|values| {
             checkpoint::save(&path, plain, values, &self.last_loss, &self.record)
         })?;

@@ -58,6 +58,12 @@ pub trait Hooks {
     /// Stops the run.
     fn probe(&mut self, name: &str, step: u64, model: &SharedModel) -> Result<Value>;
 
+    /// Whether the caller's parts have a state of their own that is not as it was at the beginning: which,
+    /// in words. There are no checkpoints then, for nobody could bring that state back.
+    fn changed(&mut self) -> Option<String> {
+        None
+    }
+
     /// Called when a run goes on from a checkpoint, with the steps that are done already.
     fn resumed(&mut self, _step: u64) {}
 

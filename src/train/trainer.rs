@@ -287,7 +287,7 @@ impl Trainer {
             if interrupt::requested() {
                 end = RunEnd::Interrupted;
                 self.settle(hooks)?;
-                self.keep(true)?;
+                self.keep(true, hooks)?;
                 break;
             }
             self.measure(hooks)?;
@@ -297,7 +297,7 @@ impl Trainer {
             };
             if self.keeps_now(false) {
                 self.settle(hooks)?;
-                self.keep(false)?;
+                self.keep(false, hooks)?;
             }
             hooks.progress(Progress {
                 done: self.step - first,
@@ -314,10 +314,11 @@ impl Trainer {
         }
         if end != RunEnd::Interrupted {
             let long = self.checkpoints.as_ref().is_some_and(|c| c.written);
-            self.keep(long)?;
+            self.keep(long, hooks)?;
         }
-        // later runs begin at a state that depends on what the script did in between
-        self.checkpoints = None;
+        if let Some(own) = &mut self.checkpoints {
+            (own.later, own.written) = (true, false);
+        }
         let status = match end {
             RunEnd::Done => "done",
             RunEnd::Interrupted => "interrupted",

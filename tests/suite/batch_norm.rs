@@ -274,11 +274,11 @@ fn a_killed_run_goes_on_to_the_same_bits() -> Result<()> {
         let stream = Arc::new(Given::drawn(6, &[3, 5, 4], 3)?);
         let mut trainer = Trainer::new(model.clone(), adam(), stream, settings(6, Clip::None))?;
         if let Some(resume) = resume {
-            assert!(trainer.checkpoint_to(CheckpointSettings {
+            trainer.checkpoint_to(CheckpointSettings {
                 path: folder.path().join("run.safetensors"),
                 every: Duration::ZERO,
                 resume,
-            }));
+            });
         }
         Ok((trainer, model))
     };

@@ -97,11 +97,11 @@ fn trainer(seeds: &[u64], ema: PerMember, checkpoint: Option<(&Path, bool)>) -> 
         settings,
     )?;
     if let Some((folder, resume)) = checkpoint {
-        assert!(trainer.checkpoint_to(CheckpointSettings {
+        trainer.checkpoint_to(CheckpointSettings {
             path: folder.join("run.safetensors"),
             every: Duration::ZERO,
             resume,
-        }));
+        });
     }
     Ok(trainer)
 }

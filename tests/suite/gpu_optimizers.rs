@@ -565,11 +565,11 @@ fn trainer(
         training,
     )?;
     if let Some((folder, resume)) = checkpoint {
-        assert!(trainer.checkpoint_to(CheckpointSettings {
+        trainer.checkpoint_to(CheckpointSettings {
             path: folder.join("run.safetensors"),
             every: Duration::ZERO,
             resume,
-        }));
+        });
     }
     Ok(trainer)
 }

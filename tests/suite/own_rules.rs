@@ -105,8 +105,8 @@ fn what_a_function_leaves_out_is_as_in_the_rule_that_it_is_like() {
     assert_eq!(texts, ["equal", "different", "0.5", "true"]);
 }
 
-/// A run that stops after its training, resumed with this learning rate in its rule.
-fn resumed(out: &Path, lr: &str) -> String {
+/// A run that stops after its training, resumed with this learning rate in its rule: exit status and output.
+fn resumed(out: &Path, lr: &str) -> (Option<i32>, String) {
     let script = out.with_extension("rhai");
     let text = format!(
         r#"{MUP}
@@ -132,17 +132,22 @@ fn resumed(out: &Path, lr: &str) -> String {
     let stopped = run(&["--checkpoint-every", "0", "--set", "stop=true"]);
     assert_eq!(stopped.status.code(), Some(1), "{stopped:?}");
     let output = run(&["--resume", "--set", &format!("factor={lr}")]);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr)
+    let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code(), text)
 }
 
 #[test]
 fn a_checkpoint_belongs_to_the_scales_that_a_function_gives() {
     let folder = tempfile::tempdir().unwrap();
-    let same = resumed(&folder.path().join("same"), "0.5");
-    assert!(same.contains("one: resumed at step 20"), "{same}");
-    let other = resumed(&folder.path().join("other"), "0.25");
-    assert!(!other.contains("resumed"), "{other}");
+    let (code, same) = resumed(&folder.path().join("same"), "0.5");
+    assert!(
+        code == Some(0) && same.contains("one: resumed at step 20"),
+        "{same}"
+    );
+    let (code, other) = resumed(&folder.path().join("other"), "0.25");
+    assert_eq!(code, Some(1));
+    let what = "is of another run: scales.layers.0.weight.lr was 0.5, and is 0.25";
+    assert!(other.contains(what), "{other}");
     let record = folder.path().join("other/one.jsonl");
     let record = std::fs::read_to_string(&record).unwrap_or_else(|e| panic!("{record:?}: {e}"));
     assert!(record.contains("\"scales\""), "{record}");

@@ -378,13 +378,78 @@ fn a_killed_run_resumes_to_the_same_bits() {
     );
 }
 
+/// The script's own probe and schedule: what the probe gave before the run was killed is there again.
 #[test]
-fn a_damaged_checkpoint_is_an_error_and_one_of_other_settings_is_not_used() {
+fn a_run_with_probes_of_its_own_resumes() {
+    let (guard, whole) = fresh();
+    let script = guard.path().join("own.rhai");
+    let text = r#"
+        let s = data::teacher(#{ inputs: 4 });
+        let (batch, seen) = (s.batch(8), []);
+        let own = probe("own", every(2), |model, step| { step + model.predict(batch).shape[1] });
+        let counting = probe("counting", every(2), |model, step| { seen.push(step); seen.len() });
+        let t = trainer(init(mlp(#{ width: 8 }), mup()), sgd(), s, #{
+            batch: 8, name: "own", schedule: |step| 1.0 / (1.0 + step.to_float()),
+            probes: if param("counts", false) { [counting] } else { [own] },
+        });
+        t.step(20);
+        if param("later", false) { t.step(20); }
+        print(t.record.probe(if param("counts", false) { "counting" } else { "own" }));
+        print(t.record.series("lr_factor"));
+        print(t.record.last("train_loss"));
+        if param("stop", false) { fail("stopped") }
+    "#;
+    let text = text.replace(
+        "let (batch, seen) = (s.batch(8), []);",
+        "let batch = s.batch(8); let seen = [];",
+    );
+    std::fs::write(&script, text).unwrap();
+    let script = script.to_str().unwrap();
+    let expected = done(&run(script, &[], &whole));
+    assert!(
+        expected.contains("[0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20]"),
+        "{expected}"
+    );
+    let now = ["--checkpoint-every", "0"];
+    let stop = ["--set", "stop=true"];
+    let broken = guard.path().join("broken");
+    let stopped = run(script, &[now, stop].concat(), &broken);
+    let told = String::from_utf8_lossy(&stopped.stderr).to_string();
+    assert!(
+        stopped.status.code() == Some(1) && !told.contains("no checkpoint"),
+        "{told}"
+    );
+    let resumed = run(script, &["--resume"], &broken);
+    assert_eq!(done(&resumed), expected);
+    assert!(String::from_utf8_lossy(&resumed.stderr).contains("own: resumed at step 20"));
+
+    // what cannot be brought back is said, and done again
+    let counts = ["--set", "counts=true"];
+    let (_guard, other) = fresh();
+    let stopped = run(script, &[now, stop, counts].concat(), &other);
+    let told = String::from_utf8_lossy(&stopped.stderr).to_string();
+    let why = "no checkpoint at step 1: the probe `counting` changes a variable of the script";
+    assert_eq!(told.matches(why).count(), 1, "{told}");
+    let whole = done(&run(script, &[&counts[..], &["--force"]].concat(), &whole));
+    let resumed = run(script, &[&["--resume"], &counts[..]].concat(), &other);
+    assert_eq!(done(&resumed), whole);
+    assert!(!String::from_utf8_lossy(&resumed.stderr).contains("resumed"));
+    let (_guard, later) = fresh();
+    let output = run(script, &[now, ["--set", "later=true"]].concat(), &later);
+    let told = String::from_utf8_lossy(&output.stderr).to_string();
+    assert!(
+        told.contains("no checkpoint at step 21: only a trainer's first call"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_checkpoint_that_is_damaged_or_of_other_settings_is_an_error_and_stays() {
     let (guard, out) = fresh();
     let script = guard.path().join("one.rhai");
     let text = "let m = init(mlp(#{ width: 8 }), mup()); \
         let t = trainer(m, sgd(#{ lr: param(\"lr\", 0.1) }), data::teacher(), #{ name: \"one\" }); \
-        t.step(20); print(t.record.last(\"train_loss\")); if param(\"stop\", false) { fail(\"stopped\") }";
+        t.step(param(\"steps\", 20)); if param(\"stop\", false) { fail(\"stopped\") }";
     std::fs::write(&script, text).unwrap();
     let script = script.to_str().unwrap();
     let every = ["--checkpoint-every", "0"];
@@ -395,15 +460,29 @@ fn a_damaged_checkpoint_is_an_error_and_one_of_other_settings_is_not_used() {
         checkpoint.is_file(),
         "a failed script keeps its checkpoints"
     );
-    let other = run(
-        script,
-        &["--resume", "--set", "lr=0.2", "--set", "stop=true"],
-        &out,
+    let record = std::fs::read(out.join("one.jsonl")).unwrap();
+    let refused = |more: &[&str], words: &[&str]| {
+        let output = run(script, &[&["--resume"], more].concat(), &out);
+        assert_eq!(output.status.code(), Some(1));
+        let message = String::from_utf8_lossy(&output.stderr).to_string();
+        for word in words {
+            assert!(message.contains(word), "{message}");
+        }
+        assert!(checkpoint.is_file());
+    };
+    let was = "one.safetensors is of another run: optimizer.settings.lr was 0.1, and is 0.2";
+    refused(&["--set", "lr=0.2"], &[was, "--force"]);
+    refused(
+        &["--set", "steps=10"],
+        &["is at step 20, and the run has 10 steps"],
     );
-    assert!(!String::from_utf8_lossy(&other.stderr).contains("resumed"));
-    let (_guard, fresh_out) = fresh();
-    let unbroken = done(&run(script, &["--set", "lr=0.2"], &fresh_out));
-    assert_eq!(String::from_utf8_lossy(&other.stdout), unbroken);
+    assert_eq!(std::fs::read(out.join("one.jsonl")).unwrap(), record);
+    std::fs::write(out.join("one.jsonl"), &record[..100]).unwrap();
+    refused(
+        &[],
+        &["one.jsonl holds 100 bytes", "put the run's record back"],
+    );
+    std::fs::write(out.join("one.jsonl"), &record).unwrap();
     std::fs::write(&checkpoint, b"torn").unwrap();
     let broken = run(script, &["--resume"], &out);
     assert_eq!(broken.status.code(), Some(1));

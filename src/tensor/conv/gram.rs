@@ -5,6 +5,8 @@ use std::ops::Range;
 use super::{Sizes, area, weight_gradient};
 use crate::tensor::elem::Elem;
 use crate::tensor::gram::{Products, Shape, pieces};
+use crate::tensor::group_norm::sum;
+use crate::tensor::simd::simd;
 
 /// One group of a convolution of images `[batch, inputs, height, width]`, with signals
 /// `[batch, outputs of the network, outputs, height, width]`.
@@ -106,6 +108,22 @@ impl<T: Elem> Products<T> for Patches<'_, T> {
             }
         }
         space
+    }
+
+    // planes are summed where they are
+    fn sums(&self, example: usize, to: &mut [T], _space: &mut Vec<T>) {
+        let (places, per) = (self.places(), self.channels().1);
+        for (output, sums) in to.chunks_mut(per.max(1)).enumerate() {
+            let planes = self.signal(example, output, 0).chunks_exact(places);
+            simd(
+                #[inline(always)]
+                || {
+                    for (to, plane) in sums.iter_mut().zip(planes) {
+                        *to = sum::<T, 16>(plane, |x| x);
+                    }
+                },
+            );
+        }
     }
 
     fn gradient(&self, example: usize, columns: Range<usize>, to: &mut [T]) {

@@ -66,6 +66,19 @@ pub trait Products<T>: Sync {
         space: &'a mut Vec<T>,
     ) -> &'a [T];
 
+    /// Writes the sums of an example's signals over positions, `[columns]`; `space` is for the signals.
+    fn sums(&self, example: usize, to: &mut [T], space: &mut Vec<T>)
+    where
+        T: Elem,
+    {
+        let columns = to.len();
+        let signals = self.signals(example..example + 1, 0..columns, space);
+        to.fill(T::of(0.0));
+        for signals in signals.chunks_exact(columns.max(1)) {
+            to.iter_mut().zip(signals).for_each(|(sum, s)| *sum += *s);
+        }
+    }
+
     /// Writes some columns of an example's gradient, `inputs · columns` numbers in the same order for
     /// every example.
     fn gradient(&self, example: usize, columns: Range<usize>, to: &mut [T]);
@@ -253,12 +266,7 @@ fn add_sums<T: Elem>(products: &impl Products<T>, sums: &mut [T]) {
     let mut rows = vec![T::of(0.0); n * columns];
     rows.par_chunks_exact_mut(columns.max(1))
         .enumerate()
-        .for_each_init(Vec::new, |space, (i, row)| {
-            let signals = of(products, Factor::Signals, &(i..i + 1), &(0..columns), space);
-            for signals in signals.chunks_exact(columns) {
-                row.iter_mut().zip(signals).for_each(|(r, s)| *r += *s);
-            }
-        });
+        .for_each_init(Vec::new, |space, (i, row)| products.sums(i, row, space));
     add_gram(sums, n, &rows, 1.0);
 }
 

@@ -27,7 +27,9 @@ pub mod functions {
     /// shape, number of outputs) from the stream.
     ///
     /// In a script the run is recorded in the output folder as `NAME.jsonl`, one JSON value per
-    /// line, while it goes on; at the prompt only if it has a name.
+    /// line, while it goes on; at the prompt only if it has a name. Its first call of `step` also leaves
+    /// checkpoints, from which `widthwise run … --resume` goes on with the same bits; later calls are done
+    /// again. So give it all steps at once, and measure with `test` and `probes` rather than between calls.
     ///
     /// ```rhai
     /// let m = init(mlp(#{ width: 32 }), mup(), #{ members: 2 });

@@ -143,18 +143,20 @@ fn make(
     if o.record && (session.script().is_some() || o.name.is_some()) {
         let path = record_path(&session, &name)?;
         let file = path.file_stem().unwrap_or_default().to_string_lossy();
-        let kept = trainer.checkpoint_to(CheckpointSettings {
-            path: session
-                .checkpoint_folder()
-                .join(format!("{file}.safetensors")),
-            every: Duration::from_secs_f64(session.settings.checkpoint_every.unwrap_or(30.0)),
-            resume: session.settings.resume,
-        });
+        let resume = session.settings.resume;
+        // the prompt has no run to go on with
+        if session.script().is_some() {
+            trainer.checkpoint_to(CheckpointSettings {
+                path: session
+                    .checkpoint_folder()
+                    .join(format!("{file}.safetensors")),
+                every: Duration::from_secs_f64(session.settings.checkpoint_every.unwrap_or(30.0)),
+                resume,
+            });
+        }
         match std::fs::metadata(&path) {
             // what stays of it is decided by the checkpoint, at the first step
-            Ok(old) if kept && session.settings.resume => {
-                trainer.record_mut().continue_in(&path, old.len())?;
-            }
+            Ok(old) if resume => trainer.record_mut().continue_in(&path, old.len())?,
             Ok(_) => {
                 trainer.record_mut().continue_in(&path, 0)?;
                 trainer.record_mut().restart()?;

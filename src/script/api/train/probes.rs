@@ -21,7 +21,8 @@ pub mod probes {
     use super::*;
 
     /// A measurement of your own: `function(model, step)` is called at the chosen steps, before the
-    /// update of that step, and what it returns (numbers, arrays, maps) goes into the record.
+    /// update of that step, and what it returns (numbers, arrays, maps) goes into the record. Let it return
+    /// what it finds rather than change variables of the script: a run whose probes do that has no checkpoints.
     ///
     /// ```rhai
     /// let size = probe("readout", every(2), |model, step| model.param("readout.weight").std());
@@ -48,8 +49,7 @@ pub mod probes {
 
     /// A probe of the sharpness on a batch in units of the trainer's next step: what `t.sharpness` gives, Adam's
     /// preconditioner as it is at that step included. The settings are those of `t.sharpness`. Before the
-    /// first step there is no value for Adam. Unlike a function of the script, it can be resumed from a
-    /// checkpoint.
+    /// first step there is no value for Adam.
     ///
     /// ```rhai
     /// let s = data::teacher(#{ inputs: 4 });

@@ -44,6 +44,18 @@ impl Hooks for ScriptHooks<'_> {
             .map_err(|e| Error::other(format!("probe {name}: the value cannot be kept: {e}")))
     }
 
+    fn changed(&mut self) -> Option<String> {
+        let probes = self.probes.iter();
+        let probes = probes.map(|(name, function)| (format!("the probe `{name}`"), function));
+        let schedule = self.schedule.map(|f| ("the schedule".to_string(), f));
+        let (what, _) = probes
+            .chain(schedule)
+            .find(|(_, function)| !function.is_unchanged())?;
+        Some(format!(
+            "{what} changes a variable of the script, or has one that can change, such as a model; what a probe returns is kept"
+        ))
+    }
+
     fn resumed(&mut self, step: u64) {
         let text = format!("{}: resumed at step {step}", self.name);
         match &self.reporter {
