@@ -80,6 +80,23 @@ impl Optimizer for Adam {
 }
 
 impl Adam {
+    /// AdamW.
+    pub(super) fn adamw(
+        lr: &PerMember,
+        [beta1, beta2]: [&PerMember; 2],
+        eps: &PerMember,
+        weight_decay: &PerMember,
+    ) -> Self {
+        Self {
+            lr: lr.clone(),
+            beta1: beta1.clone(),
+            beta2: beta2.clone(),
+            eps: eps.clone(),
+            weight_decay: weight_decay.clone(),
+            decoupled: true,
+        }
+    }
+
     /// The scalars of a member's update.
     pub(super) fn at(
         &self,

@@ -54,14 +54,13 @@ impl GpuRule for Muon {
     }
 
     fn adamw(&self) -> Option<Adam> {
-        Some(Adam {
-            lr: self.lr.clone(),
-            beta1: self.beta1.clone(),
-            beta2: self.beta2.clone(),
-            eps: self.adam_eps.clone(),
-            weight_decay: self.weight_decay.clone(),
-            decoupled: true,
-        })
+        let betas = [&self.beta1, &self.beta2];
+        Some(Adam::adamw(
+            &self.lr,
+            betas,
+            &self.adam_eps,
+            &self.weight_decay,
+        ))
     }
 
     fn room(&self, info: &ParamInfo) -> usize {
