@@ -83,11 +83,20 @@ fn prepare(args: HostArgs, script: &std::path::Path, json: bool) -> Result<Host>
             format!("there is no script {}", script.display()),
         ));
     }
+    if let Some(missing) = args.data.iter().find(|folder| !folder.exists()) {
+        return Err(Error::new(
+            ErrorKind::Io,
+            format!(
+                "--data {}: there is no such file or folder",
+                missing.display()
+            ),
+        ));
+    }
     args.threads.apply()?;
     let mut settings = args.settings(default_out(script));
     settings.print_to_stderr = json;
     let host = Host::new(settings)?;
-    host.session().check_output_folder()?;
+    host.session().check_output_folder(script)?;
     if let Some(known) = literal_params(script) {
         for name in host.session().unasked() {
             unknown_setting(&name, &known)?;

@@ -1,12 +1,24 @@
 //! What stands beside a run's results: the script's text, its settings and the library versions.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use super::session::Session;
 use crate::atomic_file;
 use crate::error::Result;
+
+/// Name of the file with settings and versions.
+pub const RUN: &str = "run.json";
+/// Name of the file with the script's text.
+pub const SCRIPT: &str = "script.rhai";
+
+/// The script whose run an output folder is of, if it says so.
+pub fn script_of(folder: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(folder.join(RUN)).ok()?;
+    let info: Value = serde_json::from_str(&text).ok()?;
+    Some(PathBuf::from(info["script"].as_str()?))
+}
 
 /// Version of a library that this program was built with.
 pub fn library_version(name: &str) -> Option<&'static str> {
@@ -44,14 +56,14 @@ pub fn write(session: &Session, folder: &Path) -> Result<()> {
     let info = json!({
         "script": name,
         "settings": session.asked_values(),
-        "device": session.settings.device,
+        "device": session.device_name(),
         "versions": versions(),
         "machine": { "os": std::env::consts::OS, "arch": std::env::consts::ARCH },
     });
     let text = format!("{info:#}\n");
-    atomic_file::write(&folder.join("run.json"), text.as_bytes())?;
+    atomic_file::write(&folder.join(RUN), text.as_bytes())?;
     if let Some(text) = name.and_then(|n| session.sources.get(&n)) {
-        atomic_file::write(&folder.join("script.rhai"), text.as_bytes())?;
+        atomic_file::write(&folder.join(SCRIPT), text.as_bytes())?;
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! What a run is allowed and told: settings, device, output folder. Native functions reach it
 //! from their call context with [`session`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, TryLockError};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -9,6 +10,7 @@ use rhai::{Engine, NativeCallContext};
 use serde_json::Value;
 
 use super::host::HostSettings;
+use super::run_info;
 use super::sources::Sources;
 use crate::bench::Cases;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,10 +25,19 @@ pub struct Session {
     pub sources: Sources,
     asked: Mutex<BTreeMap<String, Value>>,
     folder_ready: Mutex<bool>,
+    /// The output folder, held so that no other run writes there.
+    held: Mutex<Option<File>>,
+    device: Mutex<Option<String>>,
     script: RwLock<Option<PathBuf>>,
     engine: RwLock<Option<Arc<Engine>>>,
     cases: Mutex<Cases>,
 }
+
+/// The records that trainers of this process write.
+static RECORDS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Files that the program itself writes beside those of a script.
+const OWN_FILES: [&str; 2] = [run_info::RUN, run_info::SCRIPT];
 
 /// A lock whose data is usable even if a thread panicked while holding it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -51,6 +62,8 @@ impl Session {
             sources: Sources::default(),
             asked: Mutex::default(),
             folder_ready: Mutex::default(),
+            held: Mutex::default(),
+            device: Mutex::default(),
             script: RwLock::default(),
             engine: RwLock::default(),
             cases: Mutex::default(),
@@ -129,7 +142,14 @@ impl Session {
         if let Some(gpu) = place.gpu() {
             gpu.set_tf32(self.settings.tf32);
         }
+        *lock(&self.device) = Some(place.name());
         Ok(place)
+    }
+
+    /// Name of the device that something was computed on, or that was asked for.
+    pub fn device_name(&self) -> Option<String> {
+        let asked = Some(&self.settings.device).filter(|name| !name.is_empty());
+        lock(&self.device).clone().or(asked.cloned())
     }
 
     /// A file or folder that the script wants to read. A relative path is looked for from the
@@ -225,11 +245,11 @@ impl Session {
         *lock(&self.folder_ready)
     }
 
-    /// Refuses an output folder that holds something, unless forced.
+    /// Refuses an output folder that holds something, unless forced, or resumed by the same script.
     ///
     /// # Errors
     /// When it is not empty, or no folder.
-    pub fn check_output_folder(&self) -> Result<()> {
+    pub fn check_output_folder(&self, script: &Path) -> Result<()> {
         let folder = self.output_folder();
         if folder.as_os_str().is_empty() || !folder.exists() {
             return Ok(());
@@ -249,16 +269,75 @@ impl Session {
             )
             .with_help("choose another one with --out DIR, go on with --resume, or write over it with --force"));
         }
-        Ok(())
+        match self.settings.resume {
+            true => self.check_resumed(script),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses to resume the run of another script.
+    fn check_resumed(&self, script: &Path) -> Result<()> {
+        let folder = self.output_folder();
+        let name = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
+        let (Some(was), Some(is)) = (
+            run_info::script_of(folder).and_then(|p| name(&p)),
+            name(script),
+        ) else {
+            return Ok(());
+        };
+        if was == is {
+            return Ok(());
+        }
+        Err(Error::setting(format!(
+            "the output folder {} is of another script: {was}, and this is {is}",
+            folder.display()
+        ))
+        .with_help("choose another one with --out DIR, or write over it with --force"))
     }
 
     /// A path below the output folder for a file to write; creates the folders above it. With the
     /// first one, the script's text, its settings and the library versions are written too.
     ///
     /// # Errors
-    /// For an absolute name, one that climbs with `..`, or folders that cannot be made.
+    /// For an absolute name, one that climbs with `..`, one of a file that the program writes itself, or
+    /// folders that cannot be made.
     pub fn output_path(&self, name: impl AsRef<Path>) -> Result<PathBuf> {
-        let name = name.as_ref();
+        let path = self.below_output(name.as_ref())?;
+        let own = OWN_FILES.map(|name| self.output_folder().join(name));
+        let what = match () {
+            () if lock(&RECORDS).contains(&path) => "the record of a trainer",
+            () if self.script().is_some() && own.contains(&path) => "written by widthwise itself",
+            () => return Ok(path),
+        };
+        Err(
+            Error::new(ErrorKind::Io, format!("{} is {what}", path.display()))
+                .with_help("choose another name"),
+        )
+    }
+
+    /// The file of a new record: `NAME.jsonl`, or `NAME-2.jsonl` … if that one is taken. With `--force`,
+    /// files of an earlier run are replaced; with `--resume` they are gone on with. At the prompt, earlier
+    /// files are kept.
+    ///
+    /// # Errors
+    /// As for [`Session::output_path`].
+    pub fn record_path(&self, name: &str) -> Result<PathBuf> {
+        let settings = &self.settings;
+        let again = settings.resume || (settings.force && !settings.interactive);
+        for number in 1.. {
+            let suffix = match number {
+                1 => String::new(),
+                number => format!("-{number}"),
+            };
+            let path = self.below_output(Path::new(&format!("{name}{suffix}.jsonl")))?;
+            if (again || !path.exists()) && lock(&RECORDS).insert(path.clone()) {
+                return Ok(path);
+            }
+        }
+        Err(Error::other("no free name for the record"))
+    }
+
+    fn below_output(&self, name: &Path) -> Result<PathBuf> {
         let folder = self.output_folder();
         let inside = name
             .components()
@@ -292,9 +371,29 @@ impl Session {
     fn describe_run(&self, folder: &Path) -> Result<()> {
         let mut ready = lock(&self.folder_ready);
         if !*ready && self.script().is_some() {
-            super::run_info::write(self, folder)?;
+            self.hold(folder)?;
+            run_info::write(self, folder)?;
         }
         *ready = true;
+        Ok(())
+    }
+
+    /// Keeps other runs out of the output folder, where the system can.
+    fn hold(&self, folder: &Path) -> Result<()> {
+        let Ok(file) = File::open(folder) else {
+            return Ok(());
+        };
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(Error::new(
+                ErrorKind::Io,
+                format!(
+                    "another run writes to the output folder {}",
+                    folder.display()
+                ),
+            )
+            .with_help("wait for its end, or choose another folder with --out DIR"));
+        }
+        *lock(&self.held) = Some(file);
         Ok(())
     }
 
@@ -304,7 +403,7 @@ impl Session {
     /// When it cannot be written.
     pub fn finish_run(&self) -> Result<()> {
         if self.has_written() && self.script().is_some() {
-            super::run_info::write(self, self.output_folder())?;
+            run_info::write(self, self.output_folder())?;
         }
         Ok(())
     }
@@ -353,15 +452,15 @@ mod tests {
     fn a_full_output_folder_is_refused_unless_forced() {
         let folder = tempfile::tempdir().unwrap();
         let mut s = session(folder.path());
-        s.check_output_folder().unwrap();
+        s.check_output_folder(Path::new("s.rhai")).unwrap();
         std::fs::create_dir(folder.path().join("out")).unwrap();
-        s.check_output_folder().unwrap();
+        s.check_output_folder(Path::new("s.rhai")).unwrap();
         std::fs::write(folder.path().join("out/old"), "x").unwrap();
-        let e = s.check_output_folder().unwrap_err();
+        let e = s.check_output_folder(Path::new("s.rhai")).unwrap_err();
         assert!(e.message.ends_with("out is not empty"), "{e}");
         assert!(e.help.unwrap().contains("--force"));
         s.settings.force = true;
-        s.check_output_folder().unwrap();
+        s.check_output_folder(Path::new("s.rhai")).unwrap();
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -62,6 +62,8 @@ pub(super) struct Plain {
     pub record_length: Option<u64>,
     predictions: Vec<u64>,
     series: Vec<String>,
+    /// Of all tensors.
+    checksum: u64,
 }
 
 impl Plain {
@@ -78,6 +80,7 @@ impl Plain {
             record_length: None,
             predictions: Vec::new(),
             series: Vec::new(),
+            checksum: 0,
         }
     }
 
@@ -158,6 +161,7 @@ pub(super) fn save(
     plain.probes = record.probes.clone();
     plain.series = record.series.keys().cloned().collect();
     plain.predictions = record.predictions.keys().copied().collect();
+    plain.checksum = checksum(&all)?;
     let text = serde_json::to_vec(&plain).map_err(|e| bad(path, e))?;
     let length = text.len();
     all.insert(
@@ -198,17 +202,23 @@ impl Loaded {
         settings: &Value,
         seeds: &[u64],
     ) -> Result<Self> {
-        let tensors = candle_core::safetensors::load(path, &Device::Cpu)
+        let mut tensors = candle_core::safetensors::load(path, &Device::Cpu)
             .map_err(|e| bad(path, Error::from(e).message))?;
+        let text = match tensors.remove("plain") {
+            Some(text) => text.to_vec1::<u8>()?,
+            None => return Err(bad(path, "no plain")),
+        };
         let get = |name: &str| {
             tensors
                 .get(name)
                 .ok_or_else(|| bad(path, format!("no {name}")))
         };
-        let text = get("plain")?.to_vec1::<u8>()?;
         let plain: Plain = serde_json::from_slice(&text).map_err(|e| bad(path, e))?;
         if plain.fingerprint != fingerprint {
             return Err(of_another_run(path, &plain, fingerprint, settings));
+        }
+        if checksum(&tensors)? != plain.checksum {
+            return Err(bad(path, "its numbers have changed since it was written"));
         }
         let mut series = BTreeMap::new();
         for name in &plain.series {
@@ -272,6 +282,22 @@ impl Loaded {
         }
         Ok(())
     }
+}
+
+/// One number for all tensors, by which damage is seen.
+fn checksum(all: &HashMap<String, Tensor>) -> Result<u64> {
+    let mut names: Vec<_> = all.keys().collect();
+    names.sort();
+    let mut hash = Fingerprint::default();
+    for name in names {
+        let tensor = &all[name];
+        let tensor = match tensor.dtype() {
+            DType::F32 | DType::F64 => tensor.clone(),
+            _ => tensor.to_dtype(DType::F64)?,
+        };
+        each_f64(&tensor, |x| hash.add(x.to_bits()))?;
+    }
+    Ok(hash.value())
 }
 
 /// Why a checkpoint is of no use here.

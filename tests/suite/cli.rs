@@ -189,6 +189,74 @@ fn output_goes_below_its_folder_with_a_description() {
 }
 
 #[test]
+fn files_of_a_run_are_not_written_over_by_its_script_or_by_another_run() {
+    let train = "let t = trainer(init(mlp(#{ width: 8 }), mup()), sgd(), data::teacher(), #{ name: \"one\" }); t.step(2);";
+    for (name, what) in [
+        ("one.jsonl", "one.jsonl is the record of a trainer"),
+        ("run.json", "run.json is written by widthwise itself"),
+    ] {
+        let f = with_script(&format!("{train}\nwrite_text(\"{name}\", \"x\");"));
+        let o = run(f.path(), &["run", "s.rhai"]);
+        assert_eq!(status(&o), 1);
+        assert!(
+            err(&o).contains(what) && err(&o).contains("s.rhai:2"),
+            "{}",
+            err(&o)
+        );
+        let info = std::fs::read_to_string(f.path().join("runs/s/run.json")).unwrap();
+        let info: Value = serde_json::from_str(&info).unwrap();
+        assert_eq!(info["device"], "cpu");
+    }
+    let f = with_script(train);
+    assert_eq!(status(&run(f.path(), &["run", "s.rhai"])), 0);
+    std::fs::write(f.path().join("other.rhai"), train).unwrap();
+    let o = run(
+        f.path(),
+        &["run", "other.rhai", "--out", "runs/s", "--resume"],
+    );
+    assert_eq!(status(&o), 2);
+    let what = "runs/s is of another script: s.rhai, and this is other.rhai";
+    assert!(err(&o).contains(what), "{}", err(&o));
+    #[cfg(unix)]
+    {
+        let held = std::fs::File::open(f.path().join("runs/s")).unwrap();
+        held.lock().unwrap();
+        let o = run(f.path(), &["run", "s.rhai", "--force"]);
+        assert_eq!(status(&o), 1);
+        assert!(
+            err(&o).contains("another run writes to the output folder"),
+            "{}",
+            err(&o)
+        );
+        drop(held);
+        assert_eq!(status(&run(f.path(), &["run", "s.rhai", "--force"])), 0);
+    }
+    let o = run(f.path(), &["run", "s.rhai", "--force", "--data", "nowhere"]);
+    assert_eq!(status(&o), 2);
+    assert!(
+        err(&o).contains("--data nowhere: there is no such"),
+        "{}",
+        err(&o)
+    );
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
+        return;
+    };
+    let f = with_script("print(1);");
+    let o = Command::new(env!("CARGO_BIN_EXE_widthwise"))
+        .current_dir(f.path())
+        .args(["run", "s.rhai"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(status(&o), 1);
+    assert!(err(&o).contains("error: writing output"), "{}", err(&o));
+}
+
+#[test]
 fn a_script_cannot_write_elsewhere() {
     for name in [
         "/widthwise-outside.txt",

@@ -483,6 +483,13 @@ fn a_checkpoint_that_is_damaged_or_of_other_settings_is_an_error_and_stays() {
         &["one.jsonl holds 100 bytes", "put the run's record back"],
     );
     std::fs::write(out.join("one.jsonl"), &record).unwrap();
+    let mut spoilt = std::fs::read(&checkpoint).unwrap();
+    let last = spoilt.len() - 1;
+    spoilt[last] ^= 1;
+    let whole = std::fs::read(&checkpoint).unwrap();
+    std::fs::write(&checkpoint, &spoilt).unwrap();
+    refused(&[], &["one.safetensors", "not a checkpoint"]);
+    std::fs::write(&checkpoint, &whole).unwrap();
     std::fs::write(&checkpoint, b"torn").unwrap();
     let broken = run(script, &["--resume"], &out);
     assert_eq!(broken.status.code(), Some(1));

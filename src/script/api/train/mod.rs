@@ -7,9 +7,7 @@ mod records;
 mod running;
 mod settings;
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use rhai::NativeCallContext;
@@ -20,7 +18,7 @@ use super::model::ModelValue;
 use super::optim::OptimizerValue;
 use crate::error::{Error, Result};
 use crate::optim::Schedule;
-use crate::script::{RhaiResultOf, Session, StoredFn, raise, session};
+use crate::script::{RhaiResultOf, StoredFn, raise, session};
 use crate::train::{CheckpointSettings, Clip, Probe, Trainer, TrainerSettings, When};
 use settings::{ProbeValue, ScheduleSetting, TrainerOptions};
 
@@ -72,29 +70,6 @@ fn lock<'a>(
     }
 }
 
-/// The file of a new record in a run's output folder: `NAME.jsonl`, or `NAME-2.jsonl` … if that one
-/// is taken. With `--force`, files of an earlier run are replaced; with `--resume` they are gone on
-/// with. At the prompt, earlier files are kept.
-fn record_path(session: &Session, name: &str) -> Result<PathBuf> {
-    static WRITTEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
-    for number in 1.. {
-        let suffix = if number == 1 {
-            String::new()
-        } else {
-            format!("-{number}")
-        };
-        let path = session.output_path(format!("{name}{suffix}.jsonl"))?;
-        let again =
-            session.settings.resume || (session.settings.force && !session.settings.interactive);
-        if (path.exists() && !again) || !written.insert(path.clone()) {
-            continue;
-        }
-        return Ok(path);
-    }
-    Err(Error::other("no free name for the record"))
-}
-
 fn make(
     ctx: &NativeCallContext,
     model: &ModelValue,
@@ -139,9 +114,14 @@ fn make(
     )?;
     let session = session(ctx)?;
     let name = o.name.clone().unwrap_or_else(|| "train".into());
+    if name.trim().is_empty() {
+        return Err(Error::setting(
+            "trainer: the name of a run must not be empty",
+        ));
+    }
     // at the prompt a record goes to a file only if it was given a name
     if o.record && (session.script().is_some() || o.name.is_some()) {
-        let path = record_path(&session, &name)?;
+        let path = session.record_path(&name)?;
         let file = path.file_stem().unwrap_or_default().to_string_lossy();
         let resume = session.settings.resume;
         // the prompt has no run to go on with
