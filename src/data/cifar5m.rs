@@ -90,8 +90,8 @@ impl Archive {
                 &labels,
             );
         }
-        npz.check(&pixels, 1)?;
-        npz.check(&labels, number.bytes as u64)?;
+        npz.check_rows(&pixels, 1)?;
+        npz.check_rows(&labels, number.bytes as u64)?;
         Ok(Self {
             path: path.to_path_buf(),
             npz,

@@ -34,11 +34,54 @@ pub(crate) struct Array {
     pub dtype: String,
     /// Lengths of the axes.
     pub shape: Vec<u64>,
-    fortran_order: bool,
+    /// Whether the first axis runs fastest.
+    pub fortran_order: bool,
     /// Bytes before the first number.
     header: u64,
     /// Bytes of header and numbers.
     size: u64,
+}
+
+impl Array {
+    /// How many numbers there are; only of a checked array.
+    pub(crate) fn count(&self) -> usize {
+        self.shape.iter().map(|&n| n as usize).product()
+    }
+
+    /// Refuses an array that is not as long as `number` bytes each make it.
+    pub(crate) fn check(&self, path: &Path, number: u64) -> Result<()> {
+        let numbers = self.shape.iter().map(|&n| u128::from(n));
+        let bytes = numbers.fold(u128::from(number), u128::saturating_mul);
+        let wanted = bytes.saturating_add(self.header.into());
+        if wanted == u128::from(self.size) {
+            return Ok(());
+        }
+        Err(Error::data(
+            path,
+            format!("{} of {wanted} bytes, as its header says", self.name),
+            format!("{} bytes", self.size),
+        ))
+    }
+}
+
+/// What the header at the beginning of `file`, of `size` bytes, says of the array `name`.
+pub(super) fn array_of(path: &Path, name: &str, size: u64, file: &mut dyn Read) -> Result<Array> {
+    let (header, text) = header(file).map_err(|error| broken(path, name, &error))?;
+    let array = parse(&text).map(|(dtype, fortran_order, shape)| Array {
+        name: name.to_string(),
+        dtype,
+        shape,
+        fortran_order,
+        header,
+        size,
+    });
+    array.ok_or_else(|| {
+        Error::data(
+            path,
+            format!("the header of an array in {name}"),
+            format!("{:?}", text.chars().take(80).collect::<String>()),
+        )
+    })
 }
 
 /// The first rows of an array of bytes.
@@ -87,11 +130,7 @@ impl Npz {
     pub(crate) fn array(&mut self, name: &str) -> Result<Array> {
         let path = &self.path;
         let name = format!("{name}.npy");
-        let found: Vec<String> = self
-            .zip
-            .file_names()
-            .filter_map(|name| Some(name.ok()?.into_owned()))
-            .collect();
+        let found = self.names();
         if !found.contains(&name) {
             let found = match found.len() {
                 0 => "an empty archive".to_string(),
@@ -101,44 +140,49 @@ impl Npz {
         }
         let mut member = self.zip.by_name(&name).map_err(|e| damaged(path, e))?;
         let size = member.size();
-        let (header, text) = header(&mut member).map_err(|error| broken(path, &name, &error))?;
-        let array = parse(&text).map(|(dtype, fortran_order, shape)| Array {
-            name: name.clone(),
-            dtype,
-            shape,
-            fortran_order,
-            header,
-            size,
-        });
-        array.ok_or_else(|| {
-            Error::data(
-                path,
-                format!("the header of an array in {name}"),
-                format!("{:?}", text.chars().take(80).collect::<String>()),
-            )
-        })
+        array_of(path, &name, size, &mut member)
     }
 
-    /// Refuses an array in another order than C's, or whose member is not as long as `number` bytes
-    /// each make it.
+    fn names(&self) -> Vec<String> {
+        let names = self.zip.file_names();
+        names
+            .filter_map(|name| Some(name.ok()?.into_owned()))
+            .collect()
+    }
+
+    /// The name (without `.npy`) of the archive's only array.
+    ///
+    /// # Errors
+    /// If there is another number of them.
+    pub(crate) fn only(&self) -> Result<String> {
+        let names = self.names();
+        let arrays: Vec<&str> = names
+            .iter()
+            .filter_map(|name| name.strip_suffix(".npy"))
+            .collect();
+        match arrays.as_slice() {
+            [name] => Ok((*name).to_string()),
+            [] => Err(Error::data(&self.path, "an array", "none")),
+            several => Err(Error::data(&self.path, "one array", several.join(", "))
+                .with_help("name the one that is wanted")),
+        }
+    }
+
+    /// Refuses an array whose member is not as long as `number` bytes each make it.
     pub(crate) fn check(&self, array: &Array, number: u64) -> Result<()> {
-        let expected = |what: String, found: String| Err(Error::data(&self.path, what, found));
+        array.check(&self.path, number)
+    }
+
+    /// Refuses an array in another order than C's as well.
+    pub(crate) fn check_rows(&self, array: &Array, number: u64) -> Result<()> {
         if array.fortran_order {
-            return expected(
+            return Err(Error::data(
+                &self.path,
                 format!("{} with the last axis running fastest", array.name),
-                "Fortran's order".to_string(),
-            );
+                "Fortran's order",
+            ));
         }
-        let numbers = array.shape.iter().map(|&n| u128::from(n));
-        let bytes = numbers.fold(u128::from(number), u128::saturating_mul);
-        let wanted = bytes.saturating_add(array.header.into());
-        if wanted != u128::from(array.size) {
-            return expected(
-                format!("{} of {wanted} bytes, as its header says", array.name),
-                format!("{} bytes", array.size),
-            );
-        }
-        Ok(())
+        self.check(array, number)
     }
 
     /// The first `count` bytes of a checked array's numbers; deflated or not.
@@ -210,8 +254,8 @@ fn damaged(path: &Path, error: ZipError) -> Error {
     }
 }
 
-fn broken(path: &Path, name: &str, error: &std::io::Error) -> Error {
-    Error::data(path, format!("a whole member {name}"), error)
+pub(super) fn broken(path: &Path, name: &str, error: &std::io::Error) -> Error {
+    Error::data(path, format!("a whole array in {name}"), error)
 }
 
 /// The length of a `.npy` header and its text: magic, version, length of the text, text.

@@ -184,11 +184,10 @@ impl Session {
             true => here.to_path_buf(),
             false => f,
         });
-        let named = self
-            .settings
-            .settings
-            .iter()
-            .map(|(_, v)| Path::new(v.as_str()));
+        // a value may be several, `--set reports=a,b`
+        let values = self.settings.settings.iter().map(|(_, v)| v.as_str());
+        let named = values.flat_map(|v| std::iter::once(v).chain(v.split(',').map(str::trim)));
+        let named = named.map(Path::new);
         let mut allowed = named
             .chain(self.settings.data_dirs.iter().map(PathBuf::as_path))
             .chain(script_folder.as_deref())

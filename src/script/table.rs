@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Map, Number, Value};
 
 use super::names::did_you_mean;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,23 @@ pub enum Cell {
 }
 
 impl Cell {
+    /// The entry that a text stands for.
+    fn parse(text: &str) -> Self {
+        let trimmed = text.trim();
+        if trimmed.is_empty() {
+            return Self::Empty;
+        }
+        if let Ok(i) = trimmed.parse() {
+            return Self::Int(i);
+        }
+        match (trimmed.parse(), trimmed) {
+            (Ok(x), _) => Self::Float(x),
+            (_, "true" | "True") => Self::Bool(true),
+            (_, "false" | "False") => Self::Bool(false),
+            _ => Self::Text(text.to_string()),
+        }
+    }
+
     /// The entry with all its digits, as CSV has it.
     fn exact(&self) -> String {
         match self {
@@ -71,6 +88,30 @@ impl Table {
             columns,
             rows: Vec::new(),
         })
+    }
+
+    /// The table of comma-separated values, of which the first line has the names. Entries that look
+    /// like integers, floats or bools become these.
+    ///
+    /// # Errors
+    /// When there is no first line, a name comes twice, or a line has another number of entries.
+    pub fn from_csv(text: &str) -> Result<Self> {
+        // numpy and spreadsheets begin files with a mark of their encoding
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let wrong = |e: csv::Error| Error::new(ErrorKind::Data, e.to_string());
+        let names = reader.headers().map_err(wrong)?;
+        let mut table = Self::new(names.iter().map(String::from).collect())?;
+        if table.columns.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Data,
+                "expected a line with the names of columns, found none",
+            ));
+        }
+        for row in reader.records() {
+            table.push(row.map_err(wrong)?.iter().map(Cell::parse).collect())?;
+        }
+        Ok(table)
     }
 
     /// Adds a row.
@@ -252,6 +293,33 @@ impl fmt::Display for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn csv_is_read_as_it_was_written() {
+        let mut table = Table::new(["a", "b", "c, d"].map(String::from).to_vec()).unwrap();
+        let quoted = Cell::Text("one, \"two\"".into());
+        table
+            .push(vec![Cell::Int(-3), Cell::Float(1e-300), quoted])
+            .unwrap();
+        table
+            .push(vec![
+                Cell::Bool(true),
+                Cell::Float(f64::INFINITY),
+                Cell::Empty,
+            ])
+            .unwrap();
+        let text = table.csv().unwrap();
+        assert_eq!(Table::from_csv(&text).unwrap(), table);
+        assert_eq!(Table::from_csv(&format!("\u{feff}{text}")).unwrap(), table);
+        for (text, message) in [
+            ("", "names of columns, found none"),
+            ("a,a\n1,2", "two columns are called `a`"),
+            ("a,b\n1,2\n3", "line: 3"),
+        ] {
+            let error = Table::from_csv(text).unwrap_err();
+            assert!(error.message.contains(message), "{error}");
+        }
+    }
 
     fn table() -> Table {
         let names = ["width", "loss", "rule, name"];

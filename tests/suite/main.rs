@@ -35,6 +35,7 @@ mod optimizers;
 mod own_rules;
 mod paper;
 mod parametrizations;
+mod reading;
 mod repl;
 mod script_bindings;
 mod script_callbacks;

@@ -57,14 +57,12 @@ fn all_scripts_run_and_are_reported() {
     );
     let mut scripts: Vec<&str> = claims.iter().map(|c| &c[0]).collect();
     scripts.dedup();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/paper");
-    let files = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|f| f.unwrap().path());
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/paper");
+    let files = std::fs::read_dir(own).unwrap().map(|f| f.unwrap().path());
     let mut expected: Vec<String> = files
         .filter(|f| f.extension().is_some_and(|e| e == "rhai"))
         .map(|f| f.file_stem().unwrap().to_str().unwrap().to_string())
-        .filter(|name| name != "all")
+        .filter(|name| name != "all" && name != "replicate")
         .collect();
     expected.sort();
     scripts.sort_unstable();
@@ -82,6 +80,42 @@ fn all_scripts_run_and_are_reported() {
             "{figure}"
         );
     }
+    replicate(&out, folder.path());
+}
+
+/// A report beside itself, and beside one in which what holds does not.
+fn replicate(report: &Path, folder: &Path) {
+    let other = folder.join("seed-1");
+    std::fs::create_dir(&other).unwrap();
+    let claims = std::fs::read_to_string(report.join("claims.csv")).unwrap();
+    let held = claims.matches(",holds,").count();
+    let turned = claims.replace(",holds,", ",does not hold,");
+    std::fs::write(other.join("claims.csv"), turned).unwrap();
+    let page = |second: &Path| {
+        let out = folder.join("replication");
+        let reports = format!("reports={},{}", report.display(), second.display());
+        let output = run("scripts/paper/replicate.rhai", &[&reports], &out);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let page = std::fs::read_to_string(out.join("README.md")).unwrap();
+        std::fs::remove_dir_all(out).unwrap();
+        page
+    };
+    let all = rows(&report.join("claims.csv")).len();
+    let same =
+        format!("{all} of {all} claims have the same verdict on all seeds, {held} of them hold.");
+    let found = page(report);
+    assert!(
+        found.contains(&same) && !found.contains(" holds |"),
+        "{found}"
+    );
+    let found = page(&other);
+    let rest = format!(
+        "{} of {all} claims have the same verdict on all seeds, 0 of them",
+        all - held
+    );
+    assert!(found.contains(&rest), "{found}");
+    assert_eq!(found.matches(" does not hold |").count(), held, "{found}");
+    assert!(found.contains("| seed-1 | 0 |"), "{found}");
 }
 
 /// Variance over members (with E − 1), the mean over points and outputs.

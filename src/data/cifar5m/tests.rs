@@ -241,7 +241,7 @@ fn wrong_arrays_are_refused_with_the_file() {
         (vec![], "expected a member X.npy, found an empty archive"),
         (
             vec![("X.npy", b"no numbers".to_vec()), good()],
-            "expected a whole member X.npy, found no array of numpy",
+            "expected a whole array in X.npy, found no array of numpy",
         ),
     ];
     for (members, expected) in cases {
@@ -270,7 +270,7 @@ fn damaged_and_missing_files_are_named() {
         *byte ^= 0x55;
     }
     std::fs::write(&path, &wrong).unwrap();
-    let start = "FOLDER/cifar5m_part2.npz: expected a whole member X.npy, found ";
+    let start = "FOLDER/cifar5m_part2.npz: expected a whole array in X.npy, found ";
     assert!(message(&folder).starts_with(start), "{}", message(&folder));
 
     std::fs::remove_file(&path).unwrap();

@@ -145,6 +145,7 @@ pub mod optim;
 pub mod own_rule;
 pub mod parametrization;
 pub mod plot;
+pub mod reading;
 pub mod schedule;
 pub mod stats;
 pub mod study;
@@ -221,6 +222,7 @@ impl<'a> Registry<'a> {
 /// Registers every area. One line per file.
 pub fn register(registry: &mut Registry) {
     files::register(registry);
+    reading::register(registry);
     errors::register(registry);
     general::register(registry);
     nn::register(registry);
