@@ -7,6 +7,7 @@ mod ema;
 mod gpu;
 mod probe;
 mod progress;
+mod read_record;
 mod record;
 mod resume;
 mod settings;

@@ -199,7 +199,7 @@ impl Record {
     }
 
     /// Adds a row to a series, without writing it.
-    fn push(&mut self, name: &str, step: u64, values: Vec<f64>) {
+    pub(super) fn push(&mut self, name: &str, step: u64, values: Vec<f64>) {
         let series = self.series.entry(name.to_string()).or_default();
         series.steps.push(step);
         series.values.push(values);
