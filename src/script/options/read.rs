@@ -246,6 +246,16 @@ impl Values {
         }
     }
 
+    /// The type's name with its article: "a model", "an array".
+    pub fn one(value: &Dynamic) -> String {
+        let name = Self::type_name(value);
+        match name.as_str() {
+            "nothing" => name,
+            _ if name.starts_with(['a', 'e', 'i', 'o']) => format!("an {name}"),
+            _ => format!("a {name}"),
+        }
+    }
+
     /// A range in words: "from 1 up", "above 0 and below 1".
     pub fn range_words(range: Limits) -> String {
         let low = match range.0 {

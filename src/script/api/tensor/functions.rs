@@ -40,6 +40,17 @@ fn number(tensor: &Tensor) -> Result<Dynamic> {
     })
 }
 
+/// The numbers of a tensor as nested arrays, the first axis outermost; of one without axes its number.
+///
+/// Errors: no memory for them; `what` wants it.
+pub fn to_nested(what: &str, tensor: &Tensor) -> Result<Dynamic> {
+    // the numbers, and as many values of the language
+    let number = size_of::<f64>() + size_of::<Dynamic>();
+    memory::room(what, tensor.dims(), number)?;
+    let numbers = operations::numbers(tensor)?;
+    Ok(nested(&numbers, tensor.dims(), tensor.dtype().is_int()))
+}
+
 /// Nested arrays, the first axis outermost.
 fn nested(values: &[f64], dims: &[usize], whole: bool) -> Dynamic {
     let one = |x: f64| match whole {
@@ -256,12 +267,7 @@ mod functions {
     /// ```
     #[rhai_fn(pure, return_raw)]
     pub fn to_array(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<Dynamic> {
-        // the numbers, and as many values of the language
-        let number = size_of::<f64>() + size_of::<Dynamic>();
-        memory::room("to_array", tensor.0.dims(), number).or_raise(&ctx)?;
-        let numbers = operations::numbers(&tensor.0).or_raise(&ctx)?;
-        let whole = tensor.0.dtype().is_int();
-        Ok(nested(&numbers, tensor.0.dims(), whole))
+        to_nested("to_array", &tensor.0).or_raise(&ctx)
     }
 
     /// The number of a tensor that holds exactly one.

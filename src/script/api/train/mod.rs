@@ -7,12 +7,12 @@ mod records;
 mod running;
 mod settings;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use rhai::NativeCallContext;
+use rhai::{Dynamic, NativeCallContext};
 
 use super::Registry;
 use super::data::StreamValue;
@@ -24,12 +24,16 @@ use crate::script::{RhaiResultOf, Session, StoredFn, raise, session};
 use crate::train::{CheckpointSettings, Clip, Probe, Trainer, TrainerSettings, When};
 use settings::{ProbeValue, ScheduleSetting, TrainerOptions};
 
+/// What the script's probes gave, by name and step: the record's JSON has no NaN.
+type Measured = BTreeMap<(String, u64), Dynamic>;
+
 /// A trainer with the script functions that it calls.
 struct Training {
     trainer: Trainer,
     name: String,
     schedule: Option<StoredFn>,
     probes: Vec<(String, StoredFn)>,
+    measured: Measured,
     show_progress: bool,
 }
 
@@ -168,6 +172,7 @@ fn make(
         name,
         schedule: function,
         probes: probes.collect(),
+        measured: Measured::new(),
         show_progress: o.progress,
     }))))
 }

@@ -21,7 +21,8 @@ pub mod probes {
     use super::*;
 
     /// A measurement of your own: `function(model, step)` is called at the chosen steps, before the
-    /// update of that step, and what it returns (numbers, arrays, maps) goes into the record.
+    /// update of that step, and what it returns (numbers, strings, tensors, and arrays and maps of these)
+    /// goes into the record; tensors become nested arrays.
     ///
     /// ```rhai
     /// let size = probe("readout", every(2), |model, step| model.param("readout.weight").std());

@@ -131,9 +131,11 @@ pub mod records {
         let mut values = Array::new();
         for (step, _, value) in own {
             steps.push((*step as i64).into());
-            let value: Dynamic = serde_json::from_value(value.clone())
-                .map_err(|e| raise(&ctx, Error::other(format!("probe {name}: {e}"))))?;
-            values.push(value);
+            values.push(match training.measured.get(&(name.to_string(), *step)) {
+                Some(value) => value.clone(),
+                None => serde_json::from_value(value.clone())
+                    .map_err(|e| raise(&ctx, Error::other(format!("probe {name}: {e}"))))?,
+            });
         }
         Ok([
             ("steps".into(), steps.into()),
