@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::script_bindings::{fails, host};
+use crate::script_bindings::{fails, host, value};
 
 /// A trainer with one probe, stepped once.
 const PROBED: &str = "let t = trainer(init(mlp(#{ width: 8 }), mup()), sgd(), data::teacher(), \
@@ -63,4 +63,64 @@ fn what_is_no_data_is_refused_where_it_stands() {
             &["probe \"p\": at .models[0]: a model is no data"],
         ),
     ]);
+}
+
+#[test]
+fn comparisons_without_an_answer_are_errors() {
+    let numbers = &["compare numbers of it: `min(a)`"];
+    let tensors = &["compare numbers of it: `t.min()`"];
+    fails(&[
+        ("[1.0] < 2.0", &["`<` cannot compare an array with a float"]),
+        ("let a = [1.0]; let b = 2; a >= b", numbers),
+        ("let a = [1.0]; [0.5].filter(|x| x > a)", numbers),
+        ("[1.0] == 1.0", numbers),
+        (
+            "2 != [1.0]",
+            &["`!=` cannot compare an integer with an array"],
+        ),
+        ("tensor([5.0]) > 1.0", tensors),
+        ("tensor([5.0]) == 5", tensors),
+        ("tensor([5.0]) < tensor([6.0])", &["a tensor with a tensor"]),
+        ("tensor([5.0]) == [5.0]", &["make both arrays"]),
+        ("() < 3", &["nothing with an integer", "value != ()"]),
+        ("true > 0", &["a bool with an integer"]),
+        ("\"3\" < 4", &["a string with an integer"]),
+        ("#{} >= #{}", &["a map with a map"]),
+        ("sgd() > 1", &["an optimizer with an integer"]),
+    ]);
+}
+
+#[test]
+fn comparisons_with_an_answer_have_the_right_one() {
+    for script in [
+        "1 < 2",
+        "1 < 1.5",
+        "2.5 > 2",
+        "2 == 2.0",
+        "!(2 != 2.0)",
+        "2 <= 2.0",
+        // as numpy has them: near is not equal, and infinity is above all
+        "0.1 + 0.2 != 0.3",
+        "1e-17 > 0",
+        "1.0 / 0.0 > 1e300",
+        "1 < 1.0 / 0.0",
+        "1.0 / 0.0 == 1.0 / 0.0",
+        "!(0.0 / 0.0 == 0.0 / 0.0)",
+        "!(0.0 / 0.0 < 1.0)",
+        "\"a\" < \"b\"",
+        "\"a\" == 'a'",
+        "() == ()",
+        "[1] != ()",
+        "tensor([1]) != ()",
+        "\"auto\" != [1, 2]",
+        "[1, 2] == [1.0, 2.0]",
+        "#{ a: 1 } == #{ a: 1.0 }",
+        "[1, 2].contains(2.0)",
+        "2 in [1, 2]",
+        "true != false",
+        "let limit = 2; [1, 3].filter(|x| x < limit) == [1]",
+        "let n = 0; while n < 10 { n += 1; } n == 10",
+    ] {
+        assert_eq!(value(script).as_bool(), Ok(true), "{script}");
+    }
 }
