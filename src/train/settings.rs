@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::probe::Probe;
 use super::progress::Progress;
 use super::{Clip, Loss};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::SharedModel;
 use crate::optim::{PerMember, Schedule};
 
@@ -40,6 +40,22 @@ impl Default for TrainerSettings {
             ema: None,
             probes: Vec::new(),
             test_points: None,
+        }
+    }
+}
+
+impl TrainerSettings {
+    /// The factor of the learning rate at a step.
+    pub(super) fn lr_factor(&self, step: u64, hooks: &mut dyn Hooks) -> Result<f64> {
+        let factor = match self.schedule.factor(step) {
+            Some(factor) => factor,
+            None => hooks.lr_factor(step)?,
+        };
+        match factor >= 0.0 && factor.is_finite() {
+            true => Ok(factor),
+            false => Err(Error::setting(format!(
+                "the schedule's factor at step {step} must be a finite number from 0 up, found {factor}"
+            ))),
         }
     }
 }

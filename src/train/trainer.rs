@@ -342,10 +342,7 @@ impl Trainer {
     /// One step: the mean loss of the members that have not diverged.
     fn advance(&mut self, hooks: &mut dyn Hooks) -> Result<f64> {
         let batch = self.batch()?;
-        let factor = match self.settings.schedule.factor(self.step) {
-            Some(factor) => factor,
-            None => hooks.lr_factor(self.step)?,
-        };
+        let factor = self.settings.lr_factor(self.step, hooks)?;
         let size = self.settings.batch;
         let position = (self.step + 1) * size as u64;
         let stream = self.stream.clone();
