@@ -45,6 +45,24 @@ impl Default for TrainerSettings {
 }
 
 impl TrainerSettings {
+    /// Names of the probes, in the order given.
+    pub(super) fn probe_names(&self) -> impl Iterator<Item = &str> {
+        self.probes.iter().filter_map(Probe::name)
+    }
+
+    /// Checks that the record can tell the probes apart.
+    pub(super) fn check_probes(&self) -> Result<()> {
+        let names: Vec<&str> = self.probe_names().collect();
+        let again = (1..names.len()).find(|&i| names[..i].contains(&names[i]));
+        match again.map(|i| names[i]) {
+            None => Ok(()),
+            Some(name) => Err(Error::setting(format!(
+                "setting `probes`: two probes are called \"{name}\""
+            ))
+            .with_help("the record keeps what they give by name: give each its own")),
+        }
+    }
+
     /// The factor of the learning rate at a step.
     pub(super) fn lr_factor(&self, step: u64, hooks: &mut dyn Hooks) -> Result<f64> {
         let factor = match self.schedule.factor(step) {

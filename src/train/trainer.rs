@@ -81,6 +81,7 @@ impl Trainer {
         if settings.batch == 0 {
             return Err(Error::setting("batch must be at least 1"));
         }
+        settings.check_probes()?;
         let loss = settings.loss.unwrap_or(Loss::usual(stream.targets()));
         if loss == Loss::CrossEntropy && Loss::usual(stream.targets()) != loss {
             return Err(Error::setting(format!(
@@ -244,6 +245,11 @@ impl Trainer {
     /// The record, to be given a file before the first step.
     pub fn record_mut(&mut self) -> &mut Record {
         &mut self.record
+    }
+
+    /// Names of the probes, measured or not.
+    pub fn probe_names(&self) -> impl Iterator<Item = &str> {
+        self.settings.probe_names()
     }
 
     /// Which members have not diverged.
