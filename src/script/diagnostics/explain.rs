@@ -2,6 +2,7 @@
 
 use rhai::{Dynamic, EvalAltResult, ParseErrorType};
 
+use super::super::api::train::BUSY;
 use super::super::docs::Kind;
 use super::super::error::HostError;
 use super::super::names::{did_you_mean, nearest};
@@ -100,6 +101,12 @@ pub(super) fn explain(error: &EvalAltResult, known: &Known, place: Option<&Place
             "name",
             format!("`{name}` is a constant and cannot be assigned to"),
             vec!["declare it with `let`".into()],
+        ),
+        // a trainer that a probe or a schedule captured; nothing else calls back while it is changed
+        EvalAltResult::ErrorDataRace(name, _) => explained(
+            "other",
+            format!("`{name}` is busy: it is at work in the call that led here"),
+            vec![format!("a trainer is busy while it steps: {BUSY}")],
         ),
         EvalAltResult::ErrorUnboundThis(_) => explained(
             "name",

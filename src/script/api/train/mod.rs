@@ -59,6 +59,10 @@ pub fn register(registry: &mut Registry) {
     registry.global(rhai::exported_module!(records::records));
 }
 
+/// What a function that a trainer calls can do instead of using the trainer.
+pub const BUSY: &str = "a probe has the model and the step as its arguments; `sharpness_probe` \
+                        measures the sharpness, and the record has the rest after the steps";
+
 /// The trainer, unless it is taking steps at this moment (a probe that asks its own trainer).
 fn lock<'a>(
     ctx: &NativeCallContext,
@@ -69,9 +73,7 @@ fn lock<'a>(
         Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
         Err(TryLockError::WouldBlock) => Err(raise(
             ctx,
-            Error::other("the trainer is taking steps just now").with_help(
-                "a probe can use its arguments, the model and the step, but not its trainer",
-            ),
+            Error::other("the trainer is busy while it steps").with_help(BUSY),
         )),
     }
 }
