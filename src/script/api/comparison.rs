@@ -77,6 +77,9 @@ pub fn register(registry: &mut Registry) {
     unordered::<Range<i64>>(engine);
     unordered::<RangeInclusive<i64>>(engine);
     for (sign, ..) in ORDER {
+        of_literals::<()>(engine, sign);
+        of_literals::<Array>(engine, sign);
+        of_literals::<Map>(engine, sign);
         refuse::<bool, i64>(engine, sign);
         refuse::<bool, f64>(engine, sign);
         refuse::<bool, char>(engine, sign);
@@ -100,6 +103,19 @@ pub(super) fn unordered<T: Clone + Send + Sync + 'static>(engine: &mut Engine) {
     for (sign, ..) in ORDER {
         refuse::<T, Dynamic>(engine, sign);
     }
+}
+
+/// Where both values are written out, Rhai decides before the script runs, unless a function has
+/// exactly their types.
+fn of_literals<T: Clone + Send + Sync + 'static>(engine: &mut Engine, sign: &'static str) {
+    refuse::<T, ()>(engine, sign);
+    refuse::<T, bool>(engine, sign);
+    refuse::<T, i64>(engine, sign);
+    refuse::<T, f64>(engine, sign);
+    refuse::<T, char>(engine, sign);
+    refuse::<T, ImmutableString>(engine, sign);
+    refuse::<T, Array>(engine, sign);
+    refuse::<T, Map>(engine, sign);
 }
 
 /// Numbers compare as their values do; integers as the nearest floats where they meet floats.
