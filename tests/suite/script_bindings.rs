@@ -232,6 +232,10 @@ fn tensors_keep_their_types_and_take_numbers_from_either_side() {
 fn mistakes_with_streams_name_the_setting() {
     fails(&[
         (
+            "data::from_tensors([[1.0], [2.0], [3.0]], [1.0, 2.0])",
+            &["from_tensors: 3 inputs, labels for 2"],
+        ),
+        (
             "data::synthetic_images(#{ sed: 1 })",
             &["synthetic_images has no setting `sed`", "`seed`"],
         ),
@@ -265,7 +269,7 @@ fn mistakes_with_streams_name_the_setting() {
         ),
         (
             "data::from_tensors([[1], [2]], [0])",
-            &["from_tensors", "[2, 1]", "[1]", "test_inputs"],
+            &["from_tensors: 2 inputs, labels for 1"],
         ),
         (
             "data::from_tensors([[1], [2]], [0, 1], #{ test_inputs: [[1]] })",

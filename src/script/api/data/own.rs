@@ -69,7 +69,7 @@ fn make(inputs: &Dynamic, labels: &Dynamic, o: &FromTensorsOptions) -> Result<Fr
                 && given != examples
             {
                 return Err(
-                    Error::shape(format!("{what}: {examples} inputs, but {given} labels"))
+                    Error::shape(format!("{what}: {examples} inputs, labels for {given}"))
                         .with_help(
                             "each input needs its label; the first axis of both counts examples",
                         ),
