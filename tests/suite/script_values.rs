@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::script_bindings::{fails, host, value};
+use crate::script_bindings::{fails, host, text, value};
 
 /// A trainer with one probe, stepped once.
 const PROBED: &str = "let t = trainer(init(mlp(#{ width: 8 }), mup()), sgd(), data::teacher(), \
@@ -123,4 +123,50 @@ fn comparisons_with_an_answer_have_the_right_one() {
     ] {
         assert_eq!(value(script).as_bool(), Ok(true), "{script}");
     }
+}
+
+#[test]
+fn functions_of_numbers_take_integers_and_arrays() {
+    let all = "[sqrt(16), exp(0), ln(1), log(100), log(8, 2), log(8.0, 2), tanh(0), 64.sqrt(), \
+               floor(3), round_to(-1251.0, -2), round_to(7.0, -400)]";
+    assert_eq!(
+        text(&format!("`${{{all}}}`")),
+        "[4.0, 1.0, 0.0, 2.0, 3.0, 3.0, 0.0, 8.0, 3.0, -1300.0, 0.0]"
+    );
+    let all = "[sum([1, 2]), sum([1, 0.5]), [3, 1].max(), min([2.5, 3]), max(1, 2), \
+               sum([9223372036854775807, 1]) > 9e18]";
+    assert_eq!(text(&format!("`${{{all}}}`")), "[3, 1.5, 3, 2.5, 2, true]");
+    fails(&[
+        ("sum([])", &["sum: needs at least 1 value, found 0"]),
+        ("max([])", &["max: needs at least 1 value"]),
+        (
+            "min([1.0, 0.0 / 0.0])",
+            &["min: value 1 of 2 is NaN", "summary"],
+        ),
+        ("sum([1, \"a\"])", &["sum: values", "\"a\""]),
+        ("median([])", &["median: needs at least 1 value"]),
+    ]);
+}
+
+#[test]
+fn integers_hold_only_numbers_of_their_range() {
+    fails(&[
+        (
+            "tensor([300.7, -5.0]).to_dtype(\"u32\")",
+            &["to_dtype: -5 cannot be a number of type u32, which goes from 0 to 4294967295"],
+        ),
+        (
+            "tensor([0.0 / 0.0]).to_dtype(\"i64\")",
+            &["to_dtype: NaN", "i64"],
+        ),
+        (
+            "tensor([5000000000]).to_dtype(\"u32\")",
+            &["5000000000", "u32"],
+        ),
+        ("tensor([-1], \"u32\")", &["tensor: numbers", "-1", "u32"]),
+    ]);
+    assert_eq!(
+        text("`${tensor([300.7, -0.5]).to_dtype(\"u32\").to_array()}`"),
+        "[300, 0]"
+    );
 }

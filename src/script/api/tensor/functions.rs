@@ -1,6 +1,6 @@
 //! Making and reading tensors.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use rhai::Array;
 use rhai::plugin::*;
 
@@ -105,7 +105,7 @@ mod functions {
     ) -> RhaiResultOf<TensorValue> {
         let dtype = TypeName::named(dtype).map_err(|e| raise(&ctx, e.at("tensor: dtype")))?;
         let made = match values::tensor_in(&numbers) {
-            Some(tensor) => cast(&tensor, dtype),
+            Some(tensor) => operations::cast("tensor", &tensor, dtype),
             None => values::from_nested(&numbers, Some(dtype)).map_err(|e| e.at("tensor: numbers")),
         };
         made.map(TensorValue).or_raise(&ctx)
@@ -245,7 +245,8 @@ mod functions {
         tensor.0.elem_count() as i64
     }
 
-    /// The same numbers as another type: `"f32"`, `"f64"`, `"i64"` or `"u32"`.
+    /// The same numbers as another type: `"f32"`, `"f64"`, `"i64"` or `"u32"`. Integers cut off what
+    /// stands behind the decimal point; a number that they cannot hold, such as NaN, is an error.
     ///
     /// ```rhai
     /// tensor([1, 2]).to_dtype("f64").dtype        // → "f64"
@@ -257,7 +258,9 @@ mod functions {
         dtype: &str,
     ) -> RhaiResultOf<TensorValue> {
         let dtype = TypeName::named(dtype).map_err(|e| raise(&ctx, e.at("to_dtype")))?;
-        cast(&tensor.0, dtype).map(TensorValue).or_raise(&ctx)
+        operations::cast("to_dtype", &tensor.0, dtype)
+            .map(TensorValue)
+            .or_raise(&ctx)
     }
 
     /// The numbers as nested arrays, the first axis outermost.
@@ -330,14 +333,6 @@ fn sizes(what: &str, shape: &[Dynamic]) -> Result<Vec<usize>> {
     let shape: Vec<usize> = shape.into_iter().map(|n| n as usize).collect();
     memory::room(what, &shape, size_of::<f32>())?;
     Ok(shape)
-}
-
-/// The same numbers as another type.
-fn cast(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
-    if tensor.dtype() != dtype {
-        memory::room("to_dtype", tensor.dims(), dtype.size_in_bytes())?;
-    }
-    Ok(tensor.to_dtype(dtype)?)
 }
 
 fn filled(what: &str, shape: &[Dynamic], value: f32) -> Result<TensorValue> {

@@ -120,7 +120,11 @@ fn make(
     };
     let (schedule, function) = match o.schedule {
         ScheduleSetting::Fixed(schedule) => (schedule, None),
-        ScheduleSetting::Function(f) => (Schedule::Custom, Some(StoredFn::new(ctx, f)?)),
+        ScheduleSetting::Function(f) => {
+            let function = StoredFn::taking(ctx, f, &["step"]);
+            let function = function.map_err(|e| e.at("trainer: setting `schedule`"))?;
+            (Schedule::Custom, Some(function))
+        }
     };
     let mut probes: Vec<Probe> = Vec::new();
     probes.extend(o.test.map(|when| Probe::Test {

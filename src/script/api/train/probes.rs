@@ -39,7 +39,9 @@ pub mod probes {
         function: FnPtr,
     ) -> RhaiResultOf<ProbeValue> {
         let when = When::from_script(&when).or_raise(&ctx)?;
-        let function = StoredFn::new(&ctx, function).or_raise(&ctx)?;
+        let function = StoredFn::taking(&ctx, function, &["model", "step"]);
+        let function = function.map_err(|e| e.at(format_args!("probe {name:?}")));
+        let function = function.or_raise(&ctx)?;
         Ok(ProbeValue {
             name: name.into(),
             when,
