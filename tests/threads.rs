@@ -75,7 +75,7 @@ fn cases() -> Vec<Case> {
     };
     let small = |positions| Transformer {
         width: 48,
-        context: 70,
+        context: Some(70),
         vocab: Some(50),
         blocks: Blocks {
             depth: 1,

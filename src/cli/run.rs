@@ -59,7 +59,7 @@ pub(super) fn execute(args: RunArgs) -> u8 {
                 let session = host.session();
                 let answer = json!({
                     "ok": true,
-                    "result": to_json(&value),
+                    "result": to_json(&value).unwrap_or_else(|_| host.show(&value).into()),
                     "settings": session.asked_values(),
                     "output": session.has_written().then(|| session.output_folder()),
                 });

@@ -60,6 +60,30 @@ pub fn mean(values: &[f64]) -> Result<f64> {
     Ok(first + offset)
 }
 
+/// The sum. Errors: as [`mean`].
+pub fn sum(values: &[f64]) -> Result<f64> {
+    checked("sum", values, 1)?;
+    Ok(values.iter().sum())
+}
+
+/// The smallest value. Errors: as [`mean`].
+pub fn min(values: &[f64]) -> Result<f64> {
+    checked("min", values, 1)?;
+    Ok(values.iter().copied().fold(f64::INFINITY, f64::min))
+}
+
+/// The largest value. Errors: as [`mean`].
+pub fn max(values: &[f64]) -> Result<f64> {
+    checked("max", values, 1)?;
+    Ok(values.iter().copied().fold(f64::NEG_INFINITY, f64::max))
+}
+
+/// The middle of the values in order. Errors: as [`mean`].
+pub fn median(values: &[f64]) -> Result<f64> {
+    checked("median", values, 1)?;
+    Ok(below_share(values, 0.5))
+}
+
 /// The standard deviation, with n − 1. Errors: fewer than two values, or one that is not finite.
 pub fn std(values: &[f64]) -> Result<f64> {
     checked("std", values, 2)?;
@@ -84,12 +108,17 @@ pub fn quantile(values: &[f64], level: f64) -> Result<f64> {
             "quantile: level {level} is outside 0..=1"
         )));
     }
+    Ok(below_share(values, level))
+}
+
+/// [`quantile`] of what has been checked.
+fn below_share(values: &[f64], level: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let place = level * (sorted.len() - 1) as f64;
     let below = sorted[place.floor() as usize];
     let above = sorted[place.ceil() as usize];
-    Ok(below + (above - below) * place.fract())
+    below + (above - below) * place.fract()
 }
 
 /// Several quantiles; errors as [`quantile`].
@@ -221,7 +250,8 @@ impl Moments {
 fn checked(what: &str, values: &[f64], needed: usize) -> Result<()> {
     if values.len() < needed {
         return Err(Error::setting(format!(
-            "{what}: needs at least {needed} values, found {}",
+            "{what}: needs at least {needed} value{}, found {}",
+            if needed == 1 { "" } else { "s" },
             values.len()
         )));
     }
@@ -337,7 +367,7 @@ mod tests {
         let cases = [
             (
                 mean(&[]).unwrap_err(),
-                "mean: needs at least 1 values, found 0",
+                "mean: needs at least 1 value, found 0",
             ),
             (
                 std(&[1.0]).unwrap_err(),

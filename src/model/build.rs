@@ -14,14 +14,12 @@ use crate::nn::{Network, ParamInfo, Sizes};
 use crate::parametrization::{Init, OptimizerFamily, Parametrization};
 use crate::tensor::elementwise::copy;
 
-/// Input shape that a network is given until a stream says otherwise.
-const ASSUMED_INPUT: [usize; 3] = [3, 32, 32];
 /// Number of outputs that a network is given until a stream says otherwise.
 const ASSUMED_OUTPUTS: usize = 10;
 
 impl Model {
     /// A model with fresh parameters. Where the network leaves input shape or number of outputs to
-    /// the stream, 3×32×32 and 10 are assumed until [`Model::fit`] is told better.
+    /// the stream, [`Network::assumed_input`] and 10 are assumed until [`Model::fit`] is told better.
     ///
     /// # Errors
     /// If the network cannot be built, or the parametrization needs a function of width and the
@@ -31,7 +29,7 @@ impl Model {
         parametrization: Arc<dyn Parametrization>,
         settings: ModelSettings,
     ) -> Result<Self> {
-        let input = network.input.clone().unwrap_or(ASSUMED_INPUT.to_vec());
+        let input = network.input_or_assumed();
         let outputs = network.outputs.unwrap_or(ASSUMED_OUTPUTS);
         Self::build(network, parametrization, settings, (input, outputs), &[])
     }
@@ -101,21 +99,8 @@ impl Model {
                 .map(|node| node.with_tied(owner, multiplier))
                 .collect();
         }
-        let members = settings.seeds.len();
         let other = |info: &ParamInfo| others.iter().find(|p| p.info == *info);
-        let new = infos.iter().filter(|i| other(i).is_none());
-        let needs: Vec<Need> = new.map(|i| need(i, &settings)).collect();
-        memory::check_on(&settings.place, "the model", &needs, |available| {
-            let all: Vec<Need> = infos.iter().map(|i| need(i, &settings)).collect();
-            let each = memory::total(&all) / members as u128;
-            // what others have comes free with them
-            let available = available + held(others);
-            let bytes = |n: usize| Some(each * n as u128);
-            match memory::largest(members, available, bytes) {
-                0 => "not even one member would fit: use a smaller width".to_string(),
-                fits => format!("{fits} of {members} members would fit"),
-            }
-        })?;
+        check_room(&infos, others, &settings, settings.seeds.len())?;
         let params = infos
             .into_iter()
             .map(|info| {
@@ -148,6 +133,22 @@ impl Model {
             eval: None,
             fitted: false,
         })
+    }
+
+    /// Checks that so many members fit into memory, before even their seeds are listed.
+    ///
+    /// # Errors
+    /// If they do not; if the network cannot be built.
+    pub fn check_members(
+        network: &Network,
+        parametrization: &dyn Parametrization,
+        settings: &ModelSettings,
+        members: usize,
+    ) -> Result<()> {
+        let outputs = network.outputs.unwrap_or(ASSUMED_OUTPUTS);
+        let input = network.input_or_assumed();
+        let (infos, _) = network.infos(outputs, &input, parametrization.base_width())?;
+        check_room(&infos, &[], settings, members)
     }
 
     /// Fits the model to a stream's input shape and number of outputs. What the network leaves to
@@ -233,4 +234,29 @@ impl Model {
             fitted: self.fitted,
         })
     }
+}
+
+/// Checks that the parameters of so many members, without those that `others` have, fit into memory.
+fn check_room(
+    infos: &[ParamInfo],
+    others: &[Parameter],
+    settings: &ModelSettings,
+    members: usize,
+) -> Result<()> {
+    let need = |info| need(info, settings, members);
+    let new = infos
+        .iter()
+        .filter(|i| !others.iter().any(|p| p.info == **i));
+    let needs: Vec<Need> = new.map(need).collect();
+    memory::check_on(&settings.place, "the model", &needs, |available| {
+        let all: Vec<Need> = infos.iter().map(need).collect();
+        let each = memory::total(&all) / members as u128;
+        // what others have comes free with them
+        let available = available + held(others);
+        let bytes = |n: usize| Some(each * n as u128);
+        match memory::largest(members, available, bytes) {
+            0 => "not even one member would fit: use a smaller width".to_string(),
+            fits => format!("{fits} of {members} members would fit"),
+        }
+    })
 }

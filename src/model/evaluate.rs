@@ -340,7 +340,7 @@ mod tests {
         check_relu(&mut model(vit(settings), &image), &inputs, before, after);
         let settings = Transformer {
             width: 8,
-            context: 5,
+            context: Some(5),
             vocab: Some(3),
             blocks,
             ..Transformer::default()

@@ -127,11 +127,11 @@ pub(super) fn held(params: &[Parameter]) -> u128 {
     params.iter().map(|p| bytes(&p.value)).sum()
 }
 
-/// A parameter of all members.
-pub(super) fn need(info: &ParamInfo, settings: &ModelSettings) -> Need {
+/// A parameter of so many members.
+pub(super) fn need(info: &ParamInfo, settings: &ModelSettings, members: usize) -> Need {
     Need {
         name: info.path.clone(),
-        shape: [&[settings.seeds.len()], info.shape.as_slice()].concat(),
+        shape: [&[members], info.shape.as_slice()].concat(),
         number: settings.arith().unwrap_or(settings.dtype).size_in_bytes(),
     }
 }

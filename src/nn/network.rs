@@ -45,6 +45,8 @@ pub struct Network {
     pub width: Option<usize>,
     /// Shape of one input, `None` if the stream decides.
     pub input: Option<Vec<usize>>,
+    /// Shape of one input until a stream decides.
+    pub assumed_input: Vec<usize>,
     /// Number of outputs, `None` if the stream decides.
     pub outputs: Option<usize>,
     /// Number of residual blocks as the architecture counts them, where one has several branches;
@@ -73,11 +75,18 @@ impl Network {
             name: name.into(),
             width,
             input: None,
+            assumed_input: vec![3, 32, 32],
             outputs: None,
             blocks: None,
             settings,
             build: Arc::new(build),
         }
+    }
+
+    /// Shape of one input: its own, or what is assumed until a stream decides.
+    pub fn input_or_assumed(&self) -> Vec<usize> {
+        let own = self.input.as_ref();
+        own.unwrap_or(&self.assumed_input).clone()
     }
 
     /// The same architecture at another width.

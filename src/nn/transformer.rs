@@ -8,13 +8,16 @@ use super::network::{Network, Sizes};
 use super::node::Node;
 use crate::error::Result;
 
+/// Positions of a transformer without `context` until a stream says otherwise.
+const ASSUMED_CONTEXT: usize = 128;
+
 /// Settings of [`transformer`].
 #[derive(Debug, Clone, Serialize)]
 pub struct Transformer {
     /// Width of the residual stream.
     pub width: usize,
-    /// Positions of each example.
-    pub context: usize,
+    /// Positions of each example; `None` takes the stream's.
+    pub context: Option<usize>,
     /// Number of tokens; `None` takes the stream's classes.
     pub vocab: Option<usize>,
     /// Whether the readout shares the weight of the embedding.
@@ -27,7 +30,7 @@ impl Default for Transformer {
     fn default() -> Self {
         Self {
             width: 128,
-            context: 128,
+            context: None,
             vocab: None,
             tied: false,
             blocks: Blocks::default(),
@@ -39,7 +42,7 @@ impl Transformer {
     fn nodes(&self, Sizes { width, outputs }: Sizes) -> Result<Vec<Node>> {
         let vocab = self.vocab.unwrap_or(outputs);
         let mut nodes = vec![Node::layer("embedding", Embedding { vocab, width })];
-        nodes.extend(self.blocks.before(Some(self.context)));
+        nodes.extend(self.blocks.before(self.context));
         nodes.extend(self.blocks.nodes(width)?);
         nodes.push(match self.tied {
             true => Node::layer(
@@ -73,7 +76,8 @@ pub fn transformer(settings: Transformer) -> Network {
     let s = settings.clone();
     let width = Some(settings.width);
     let mut network = Network::new("transformer", width, json, move |sizes| s.nodes(sizes));
-    network.input = Some(vec![settings.context]);
+    network.input = settings.context.map(|n| vec![n]);
+    network.assumed_input = vec![ASSUMED_CONTEXT];
     network.outputs = settings.vocab;
     network.blocks = Some(settings.blocks.depth);
     network

@@ -12,6 +12,7 @@ use rhai::{Dynamic, FnPtr, FuncArgs, NativeCallContext};
 
 use super::captured::Captured;
 use super::error::stash;
+use super::options::Values;
 use super::session::{Session, session};
 use crate::error::{Error, Result};
 
@@ -50,6 +51,29 @@ impl StoredFn {
         })
     }
 
+    /// [`StoredFn::new`] of a function that takes these arguments; the check spares the user an
+    /// error at a later call.
+    ///
+    /// # Errors
+    /// When it takes another number.
+    pub fn taking(ctx: &NativeCallContext, pointer: FnPtr, arguments: &[&str]) -> Result<Self> {
+        let takes: Vec<usize> = ctx
+            .iter_namespaces()
+            .flat_map(|m| m.iter_script_fn_info())
+            .filter(|(_, _, name, ..)| *name == pointer.fn_name())
+            .filter_map(|(_, _, _, parameters, _)| parameters.checked_sub(pointer.curry().len()))
+            .collect();
+        match takes.first() {
+            Some(other) if !takes.contains(&arguments.len()) => Err(Error::setting(format!(
+                "the function must take ({}), but takes {other} argument{}",
+                arguments.join(", "),
+                if *other == 1 { "" } else { "s" }
+            ))
+            .with_help(format!("write |{}| …", arguments.join(", ")))),
+            _ => Self::new(ctx, pointer),
+        }
+    }
+
     /// The function pointer itself.
     pub fn pointer(&self) -> &FnPtr {
         &self.pointer
@@ -86,7 +110,7 @@ pub fn call<T: Clone + Send + Sync + 'static>(
     args: impl FuncArgs,
 ) -> Result<T> {
     let value: Dynamic = pointer.call_within_context(ctx, args).map_err(stash)?;
-    let found = ctx.engine().map_type_name(value.type_name()).to_string();
+    let found = Values::describe(&value);
     let value = match value.as_int() {
         Ok(i) if std::any::TypeId::of::<T>() == std::any::TypeId::of::<f64>() => {
             Dynamic::from(i as f64)
@@ -94,10 +118,10 @@ pub fn call<T: Clone + Send + Sync + 'static>(
         _ => value,
     };
     value.try_cast::<T>().ok_or_else(|| {
-        let wanted = ctx
-            .engine()
-            .map_type_name(std::any::type_name::<T>())
-            .to_string();
+        let wanted = match std::any::type_name::<T>() {
+            "f64" => "a number".to_string(),
+            other => Values::with_article(&Values::type_words(other)),
+        };
         Error::setting(format!(
             "the function must return {wanted}, but returned {found}"
         ))

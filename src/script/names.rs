@@ -1,10 +1,14 @@
 //! Nearest names for messages.
 
 /// The candidate nearest to `name`, if it is near enough to be meant: at most a third of the
-/// letters differ (one for short names), or they differ in case only.
+/// letters differ (one for short names, none for a single letter), or they differ in case only.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
-    let limit = (name.chars().count() / 3).max(1);
+    // another letter is another name
+    let limit = match name.chars().count() {
+        1 => 0,
+        letters => (letters / 3).max(1),
+    };
     candidates
         .into_iter()
         .filter(|c| *c != name)
@@ -36,6 +40,7 @@ mod tests {
     #[test]
     fn stays_silent_when_nothing_is_near() {
         assert_eq!(nearest("rnak", ["atan", "sin"]), None);
-        assert_eq!(nearest("x", ["lr"]), None);
+        assert_eq!(nearest("x", ["lr", "y"]), None);
+        assert_eq!(nearest("x", ["X"]), Some("X"));
     }
 }

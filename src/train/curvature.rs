@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::settings::Hooks;
 use super::trainer::{Trainer, read};
 use crate::data::Batch;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::metrics::{self, EigenvalueSettings, Eigenvalues, Rates};
 use crate::optim::{ParamRates, RatesOf};
 
@@ -40,16 +40,7 @@ impl Trainer {
         let stability = optimizer
             .stability()
             .ok_or_else(|| optimizer.no_threshold())?;
-        let factor = match self.settings.schedule.factor(self.step) {
-            Some(factor) => factor,
-            None => hooks.lr_factor(self.step)?,
-        };
-        if !(factor >= 0.0 && factor.is_finite()) {
-            return Err(Error::setting(format!(
-                "the schedule's factor at step {} is {factor}",
-                self.step
-            )));
-        }
+        let factor = self.settings.lr_factor(self.step, hooks)?;
         let model = read(&self.model);
         let members = model.members();
         let parts = model.params().iter().zip(&self.scales).zip(&self.states);

@@ -166,10 +166,7 @@ impl Trainer {
             return Ok(f64::NAN);
         }
         let batch = self.batch()?;
-        let factor = match self.settings.schedule.factor(self.step) {
-            Some(factor) => factor,
-            None => hooks.lr_factor(self.step)?,
-        };
+        let factor = self.settings.lr_factor(self.step, hooks)?;
         let size = self.settings.batch;
         let position = (self.step + 1) * size as u64;
         let stream = self.stream.clone();

@@ -49,6 +49,14 @@ pub enum Probe {
 }
 
 impl Probe {
+    /// Its name in the record; that of the test set has none of its own.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Test { .. } => None,
+            Self::Sharpness { name, .. } | Self::Custom { name, .. } => Some(name),
+        }
+    }
+
     /// At which steps it is measured.
     pub fn when(&self) -> &When {
         match self {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::probe::Probe;
 use super::progress::Progress;
 use super::{Clip, Loss};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::SharedModel;
 use crate::optim::{PerMember, Schedule};
 
@@ -40,6 +40,40 @@ impl Default for TrainerSettings {
             ema: None,
             probes: Vec::new(),
             test_points: None,
+        }
+    }
+}
+
+impl TrainerSettings {
+    /// Names of the probes, in the order given.
+    pub(super) fn probe_names(&self) -> impl Iterator<Item = &str> {
+        self.probes.iter().filter_map(Probe::name)
+    }
+
+    /// Checks that the record can tell the probes apart.
+    pub(super) fn check_probes(&self) -> Result<()> {
+        let names: Vec<&str> = self.probe_names().collect();
+        let again = (1..names.len()).find(|&i| names[..i].contains(&names[i]));
+        match again.map(|i| names[i]) {
+            None => Ok(()),
+            Some(name) => Err(Error::setting(format!(
+                "setting `probes`: two probes are called \"{name}\""
+            ))
+            .with_help("the record keeps what they give by name: give each its own")),
+        }
+    }
+
+    /// The factor of the learning rate at a step.
+    pub(super) fn lr_factor(&self, step: u64, hooks: &mut dyn Hooks) -> Result<f64> {
+        let factor = match self.schedule.factor(step) {
+            Some(factor) => factor,
+            None => hooks.lr_factor(step)?,
+        };
+        match factor >= 0.0 && factor.is_finite() {
+            true => Ok(factor),
+            false => Err(Error::setting(format!(
+                "the schedule's factor at step {step} must be a finite number from 0 up, found {factor}"
+            ))),
         }
     }
 }

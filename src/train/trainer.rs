@@ -81,6 +81,7 @@ impl Trainer {
         if settings.batch == 0 {
             return Err(Error::setting("batch must be at least 1"));
         }
+        settings.check_probes()?;
         let loss = settings.loss.unwrap_or(Loss::usual(stream.targets()));
         if loss == Loss::CrossEntropy && Loss::usual(stream.targets()) != loss {
             return Err(Error::setting(format!(
@@ -246,6 +247,11 @@ impl Trainer {
         &mut self.record
     }
 
+    /// Names of the probes, measured or not.
+    pub fn probe_names(&self) -> impl Iterator<Item = &str> {
+        self.settings.probe_names()
+    }
+
     /// Which members have not diverged.
     pub fn active(&self) -> &[bool] {
         &self.active
@@ -343,10 +349,7 @@ impl Trainer {
     /// One step: the mean loss of the members that have not diverged.
     fn advance(&mut self, hooks: &mut dyn Hooks) -> Result<f64> {
         let batch = self.batch()?;
-        let factor = match self.settings.schedule.factor(self.step) {
-            Some(factor) => factor,
-            None => hooks.lr_factor(self.step)?,
-        };
+        let factor = self.settings.lr_factor(self.step, hooks)?;
         let size = self.settings.batch;
         let position = (self.step + 1) * size as u64;
         let stream = self.stream.clone();

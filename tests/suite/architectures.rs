@@ -50,7 +50,7 @@ fn case(name: &str) -> (Network, Vec<usize>) {
     };
     let decoder = |blocks: Blocks| Transformer {
         width: 12,
-        context: 5,
+        context: Some(5),
         vocab: Some(11),
         blocks,
         ..Transformer::default()
@@ -442,7 +442,7 @@ fn sizes_are_those_of_the_papers() -> Result<()> {
     // GPT-2
     let gpt2 = transformer(Transformer {
         width: 768,
-        context: 1024,
+        context: Some(1024),
         vocab: Some(50_257),
         blocks: Blocks {
             depth: 12,

@@ -342,7 +342,10 @@ fn check_reports_all_mistakes_and_runs_nothing() {
          m.nosuch(1);\n\
          lib::study(#{ steps: 1, widht: 2 });\n\
          let s = new_study(m);\n\
-         s.area();\n",
+         s.area();\n\
+         import \"std/width\" as width;\n\
+         print(widht + nosuch);\n\
+         width::study(#{ widhts: [3] });\n",
     );
     let lib = "fn twice(x) { 2 * x }\nfn Study.area() { 1 }\n\
                fn study(s) { study_settings(\"study\", s, #{ steps: 10, width: 3 }) }\n";
@@ -367,12 +370,18 @@ fn check_reports_all_mistakes_and_runs_nothing() {
             "--> s.rhai:8:3",
             "error: study has no setting `widht`; it accepts steps, width",
             "--> s.rhai:9:25",
+            "error: there is no variable `widht`",
+            "--> s.rhai:13:7",
+            "error: there is no variable `nosuch`",
+            "--> s.rhai:13:15",
+            "error: width::study has no setting `widhts`; it accepts batch, dtype, keep_models, keep_outputs, loss, members, network, optimizer, parametrization, probes, schedule, seed, steps, stream, test, test_points, widths",
+            "--> s.rhai:14:17",
         ]
     );
-    assert!(err(&o).ends_with("5 mistakes found\n"));
+    assert!(err(&o).ends_with("8 mistakes found\n"));
     let o = run(f.path(), &["check", "--json", "s.rhai"]);
     let answer: Value = serde_json::from_str(&out(&o)).unwrap();
-    assert_eq!(answer["findings"].as_array().unwrap().len(), 5);
+    assert_eq!(answer["findings"].as_array().unwrap().len(), 8);
     assert_eq!(answer["findings"][2]["help"][0], "did you mean `param`?");
 }
 

@@ -186,7 +186,7 @@ fn wrong_decays_are_named() {
 fn the_averaged_model_keeps_what_is_not_a_weight() -> Result<()> {
     let network = transformer(Transformer {
         width: 12,
-        context: 6,
+        context: Some(6),
         vocab: Some(9),
         tied: true,
         blocks: Blocks {

@@ -153,7 +153,7 @@ fn values_are_scored_as_on_the_cpu() -> Result<()> {
 fn every_position_of_a_text_counts() -> Result<()> {
     let network = || {
         let mut network = transformer(Transformer {
-            context: 4,
+            context: Some(4),
             width: 8,
             blocks: Blocks {
                 heads: Heads::Count(2),

@@ -174,7 +174,7 @@ fn full_kernels_follow_pytorch_in_blocks_between_sets_and_in_the_emulator() -> R
 fn the_outputs_of_every_position_have_rows() -> Result<()> {
     let settings = Transformer {
         width: 8,
-        context: 3,
+        context: Some(3),
         vocab: Some(5),
         blocks: Blocks {
             depth: 1,

@@ -270,7 +270,7 @@ fn kernels_are_made_of_inner_products_of_gradients() -> Result<()> {
     for positions in [Positions::Learned, Positions::Rope, Positions::None] {
         let settings = Transformer {
             width: 8,
-            context: 5,
+            context: Some(5),
             vocab: Some(7),
             blocks: Blocks {
                 depth: 1,

@@ -41,6 +41,8 @@ mod script_bindings;
 mod script_callbacks;
 mod script_limits;
 mod script_modules;
+mod script_training;
+mod script_values;
 mod scripts;
 mod second_order;
 mod std_coord;

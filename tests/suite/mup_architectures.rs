@@ -152,7 +152,7 @@ impl<'a> Variant<'a> {
         };
         transformer(Transformer {
             width,
-            context: self.size("context"),
+            context: Some(self.size("context")),
             vocab: Some(self.outputs()),
             tied: is("tied"),
             blocks: Blocks {

@@ -514,7 +514,7 @@ fn unit_scaled_mup_of_a_transformer_is_that_of_unit_scaling() {
         let whole = |key: &str| case[key].as_u64().unwrap() as usize;
         let network = transformer(Transformer {
             width: whole("width"),
-            context: 4,
+            context: Some(4),
             vocab: Some(fixture.json["settings"]["vocab"].as_u64().unwrap() as usize),
             blocks: Blocks {
                 depth: whole("layers"),
@@ -692,7 +692,7 @@ fn depth_rules() {
     let build = |rule: Arc<dyn Parametrization>| {
         let network = transformer(Transformer {
             width: 16,
-            context: 4,
+            context: Some(4),
             vocab: Some(9),
             blocks: Blocks {
                 depth: 8,
@@ -911,7 +911,7 @@ fn branches_shared_weights_and_constants_are_compared() {
     let build = |rule: Arc<dyn Parametrization>| {
         let network = transformer(Transformer {
             width: 16,
-            context: 4,
+            context: Some(4),
             vocab: Some(9),
             tied: true,
             blocks: Blocks {

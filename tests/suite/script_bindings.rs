@@ -6,7 +6,7 @@ use std::path::Path;
 use rhai::Dynamic;
 use widthwise::script::{Host, HostSettings};
 
-fn host(folder: &Path) -> Host {
+pub fn host(folder: &Path) -> Host {
     Host::new(HostSettings {
         out_dir: folder.to_path_buf(),
         ..HostSettings::default()
@@ -15,19 +15,19 @@ fn host(folder: &Path) -> Host {
 }
 
 /// The value of a script.
-fn value(script: &str) -> Dynamic {
+pub fn value(script: &str) -> Dynamic {
     let folder = tempfile::tempdir().unwrap();
     host(folder.path())
         .eval_cell(script)
         .unwrap_or_else(|e| panic!("{script}: {e}"))
 }
 
-fn text(script: &str) -> String {
+pub fn text(script: &str) -> String {
     value(script).into_string().unwrap()
 }
 
 /// Message and help of a script that fails.
-fn failure(script: &str) -> String {
+pub fn failure(script: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     match host(folder.path()).eval_cell(script) {
         Ok(found) => panic!("{script} gave {found:?}"),
@@ -36,7 +36,7 @@ fn failure(script: &str) -> String {
 }
 
 /// Each script fails, and the message has each of the texts.
-fn fails(cases: &[(&str, &[&str])]) {
+pub fn fails(cases: &[(&str, &[&str])]) {
     for (script, parts) in cases {
         let found = failure(script);
         for part in *parts {
@@ -232,6 +232,10 @@ fn tensors_keep_their_types_and_take_numbers_from_either_side() {
 fn mistakes_with_streams_name_the_setting() {
     fails(&[
         (
+            "data::from_tensors([[1.0], [2.0], [3.0]], [1.0, 2.0])",
+            &["from_tensors: 3 inputs, labels for 2"],
+        ),
+        (
             "data::synthetic_images(#{ sed: 1 })",
             &["synthetic_images has no setting `sed`", "`seed`"],
         ),
@@ -265,7 +269,7 @@ fn mistakes_with_streams_name_the_setting() {
         ),
         (
             "data::from_tensors([[1], [2]], [0])",
-            &["from_tensors", "[2, 1]", "[1]", "test_inputs"],
+            &["from_tensors: 2 inputs, labels for 1"],
         ),
         (
             "data::from_tensors([[1], [2]], [0, 1], #{ test_inputs: [[1]] })",

@@ -86,7 +86,7 @@ fn rotary_positions_follow_pytorch() {
 fn small(positions: Positions, dropout: f64) -> Transformer {
     Transformer {
         width: 12,
-        context: 7,
+        context: Some(7),
         vocab: Some(11),
         blocks: Blocks {
             depth: 2,

@@ -197,7 +197,7 @@ mod tests {
         let decoder = |blocks| {
             let network = transformer(Transformer {
                 width: 12,
-                context: 5,
+                context: Some(5),
                 vocab: Some(11),
                 blocks,
                 ..Transformer::default()

@@ -32,15 +32,17 @@ mod functions {
         save(&ctx, name, text.as_bytes())
     }
 
-    /// Writes a value as JSON to the file `name` below the output folder. Numbers that JSON lacks
-    /// (NaN, infinities) become `null`.
+    /// Writes a value as JSON to the file `name` below the output folder. Tensors become nested
+    /// arrays, tables arrays of objects; numbers that JSON lacks (NaN, infinities) become `null`.
+    /// Fails for what is no data, such as a model or a function.
     ///
     /// ```rhai
     /// write_json("losses.json", #{ widths: [64, 128], losses: [0.5, 0.25] });
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn write_json(ctx: NativeCallContext, name: &str, value: Dynamic) -> RhaiResultOf<()> {
-        let text = format!("{:#}\n", to_json(&value));
+        let json = to_json(&value).map_err(|e| e.at(format_args!("write_json: {name}")));
+        let text = format!("{:#}\n", json.or_raise(&ctx)?);
         save(&ctx, name, text.as_bytes())
     }
 

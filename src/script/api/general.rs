@@ -85,7 +85,8 @@ mod functions {
             Some(text) => parse_as(text, &default)
                 .map_err(|e| raise(&ctx, e.at(format_args!("--set {name}={text}"))))?,
         };
-        session.note_asked(name, to_json(&value));
+        let noted = to_json(&value).unwrap_or_else(|_| Values::type_name(&value).into());
+        session.note_asked(name, noted);
         Ok(value)
     }
 }

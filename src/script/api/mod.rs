@@ -129,6 +129,7 @@
 
 pub mod bench;
 pub mod compare;
+pub mod comparison;
 pub mod data;
 pub mod errors;
 pub mod explain;
@@ -179,13 +180,15 @@ impl<'a> Registry<'a> {
         }
     }
 
-    /// Gives a Rust type the name that scripts see in `type_of`, messages and `fn Name.method()`.
+    /// Gives a Rust type the name that scripts see in `type_of`, messages and `fn Name.method()`, and
+    /// makes its comparison by `<` an error.
     pub fn name_type<T: Clone + Send + Sync + 'static>(&mut self, name: &str) {
         self.engine.register_type_with_name::<T>(name);
         // signatures hold the Rust name without its path
         let rust = std::any::type_name::<T>();
         let short = rust.rsplit("::").next().unwrap_or(rust);
         self.engine.register_type_with_name_raw(short, name);
+        comparison::unordered::<T>(self.engine);
     }
 
     /// Registers functions and methods that are called without a module.
@@ -224,6 +227,7 @@ pub fn register(registry: &mut Registry) {
     files::register(registry);
     reading::register(registry);
     errors::register(registry);
+    comparison::register(registry);
     general::register(registry);
     nn::register(registry);
     images::register(registry);

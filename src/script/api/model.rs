@@ -60,13 +60,28 @@ pub fn register(registry: &mut Registry) {
     registry.global(rhai::exported_module!(functions));
 }
 
+/// Members whose seeds are listed before it is known whether their parameters fit into memory.
+const LISTED_AT_ONCE: usize = 1 << 20;
+
 fn build(
     ctx: &NativeCallContext,
     network: Network,
     rule: &Rule,
     o: InitOptions,
 ) -> crate::error::Result<ModelValue> {
-    let seeds = match (o.seeds, o.members) {
+    let mut settings = ModelSettings {
+        seeds: Vec::new(),
+        dtype: o.dtype,
+        place: session(ctx)?.device()?,
+    };
+    // a list of seeds may itself be too large
+    if let Some(members) = o.members
+        && members > LISTED_AT_ONCE
+    {
+        Model::check_members(&network, &*rule.0, &settings, members)
+            .map_err(|e| e.at("init: setting `members`"))?;
+    }
+    settings.seeds = match (o.seeds, o.members) {
         (Some(seeds), Some(members)) if seeds.len() != members => {
             return Err(Error::setting(format!(
                 "init: {} seeds were given for {members} members",
@@ -78,11 +93,6 @@ fn build(
         }
         (Some(seeds), _) => seeds,
         (None, members) => (o.seed..).take(members.unwrap_or(1)).collect(),
-    };
-    let settings = ModelSettings {
-        seeds,
-        dtype: o.dtype,
-        place: session(ctx)?.device()?,
     };
     let model = Model::new(network, rule.0.clone(), settings)?;
     Ok(ModelValue(Arc::new(RwLock::new(model))))
@@ -103,7 +113,7 @@ mod functions {
     ///
     /// The network may be given as a function of width, with the width among the settings. Input
     /// shape and number of outputs that the network leaves open are taken from the stream when a
-    /// trainer is made; until then 3×32×32 and 10 are assumed.
+    /// trainer is made; until then 3×32×32 (128 tokens for a transformer) and 10 are assumed.
     ///
     /// ```rhai
     /// let m = init(mlp(#{ width: 64 }), mup(), #{ members: 4 });

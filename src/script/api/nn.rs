@@ -105,6 +105,7 @@ pub fn network_of(function: StoredFn, width: usize) -> Result<Network> {
         })
     });
     network.input = first.input;
+    network.assumed_input = first.assumed_input;
     network.outputs = first.outputs;
     network.blocks = first.blocks;
     Ok(network)

@@ -23,6 +23,20 @@ fn one<T>(
     f(&values).or_raise(ctx)
 }
 
+/// A statistic that is an integer where all numbers are, if `whole` can say it, and else a float.
+fn whole_or_real(
+    ctx: &NativeCallContext,
+    values: rhai::Array,
+    whole: impl Fn(&[i64]) -> Option<i64>,
+    real: fn(&[f64]) -> Result<f64>,
+) -> RhaiResultOf<Dynamic> {
+    let integers: Option<Vec<i64>> = values.iter().map(|v| v.as_int().ok()).collect();
+    match integers.and_then(|integers| whole(&integers)) {
+        Some(found) if !values.is_empty() => Ok(found.into()),
+        _ => one(ctx, &values.into(), real).map(Dynamic::from),
+    }
+}
+
 /// A statistic of two rows of numbers.
 fn two<T>(
     ctx: &NativeCallContext,
@@ -55,6 +69,43 @@ mod functions {
         one(&ctx, &values.into(), stats::mean)
     }
 
+    /// The sum of an array of numbers: an integer if all of them are. No number, or one that is not
+    /// finite, is an error, as for `mean`.
+    ///
+    /// ```rhai
+    /// sum([1, 2, 6])          // → 9
+    /// [1.5, 2].sum()          // → 3.5
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn sum(ctx: NativeCallContext, values: rhai::Array) -> RhaiResultOf<Dynamic> {
+        let whole = |v: &[i64]| v.iter().try_fold(0, |sum: i64, x| sum.checked_add(*x));
+        whole_or_real(&ctx, values, whole, stats::sum)
+    }
+
+    /// The smallest number of an array: an integer if all of them are. No number, or one that is not
+    /// finite, is an error, as for `mean`.
+    ///
+    /// ```rhai
+    /// min([2, 1, 6])          // → 1
+    /// [2.5, 3].min()          // → 2.5
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn min(ctx: NativeCallContext, values: rhai::Array) -> RhaiResultOf<Dynamic> {
+        whole_or_real(&ctx, values, |v| v.iter().min().copied(), stats::min)
+    }
+
+    /// The largest number of an array: an integer if all of them are. No number, or one that is not
+    /// finite, is an error, as for `mean`.
+    ///
+    /// ```rhai
+    /// max([2, 1, 6])          // → 6
+    /// [2.5, 3].max()          // → 3.0
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn max(ctx: NativeCallContext, values: rhai::Array) -> RhaiResultOf<Dynamic> {
+        whole_or_real(&ctx, values, |v| v.iter().max().copied(), stats::max)
+    }
+
     /// The standard deviation of an array of two or more numbers, with n − 1.
     ///
     /// ```rhai
@@ -82,7 +133,7 @@ mod functions {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn median(ctx: NativeCallContext, values: Dynamic) -> RhaiResultOf<f64> {
-        one(&ctx, &values, |v| stats::quantile(v, 0.5))
+        one(&ctx, &values, stats::median)
     }
 
     /// The value below which a share `level` (0 to 1) of the numbers lies, linear between

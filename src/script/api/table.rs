@@ -6,7 +6,7 @@ use rhai::{Array, Map};
 use super::Registry;
 use super::files::save;
 use crate::error::Error;
-use crate::script::convert::to_json;
+use crate::script::convert::{json, to_data};
 use crate::script::names::did_you_mean;
 use crate::script::options::Values;
 use crate::script::table::{Cell, Table};
@@ -30,8 +30,8 @@ mod functions {
     use super::*;
 
     /// A table with named columns. Rows are arrays, one entry per column: numbers, strings, bools,
-    /// or `()` for what is not known. `print` shows it aligned; numbers there have about four
-    /// digits, in CSV and JSON all of them.
+    /// or `()` for what is not known; arrays and tensors become texts. `print` shows it aligned;
+    /// numbers there have about four digits, in CSV and JSON all of them.
     ///
     /// ```rhai
     /// let t = table(["width", "loss"], [[64, 0.5], [128, 0.25]]);
@@ -120,13 +120,8 @@ mod functions {
     /// table(["width"], [[64]]).rows    // → [#{ width: 64 }]
     /// ```
     #[rhai_fn(get = "rows", pure)]
-    pub fn rows(table: &mut Table) -> Array {
-        let row = |row: &Vec<Cell>| {
-            let names = table.columns().iter().map(|c| c.as_str().into());
-            let map: Map = names.zip(row.iter().cloned().map(value)).collect();
-            map.into()
-        };
-        table.rows().iter().map(row).collect()
+    pub fn table_rows(table: &mut Table) -> Array {
+        rows(table)
     }
 
     /// The table as comma-separated values, with a first line of names.
@@ -205,6 +200,16 @@ mod functions {
     }
 }
 
+/// The rows of a table as maps.
+pub fn rows(table: &Table) -> Array {
+    let row = |row: &Vec<Cell>| {
+        let names = table.columns().iter().map(|c| c.as_str().into());
+        let map: Map = names.zip(row.iter().cloned().map(value)).collect();
+        map.into()
+    };
+    table.rows().iter().map(row).collect()
+}
+
 fn add_row(table: &mut Table, row: Dynamic) -> Result<(), Error> {
     let Ok(array) = row.as_array_ref() else {
         return Err(Error::setting(format!(
@@ -212,7 +217,16 @@ fn add_row(table: &mut Table, row: Dynamic) -> Result<(), Error> {
             Values::describe(&row)
         )));
     };
-    table.push(array.iter().map(cell).collect())
+    let names = table
+        .columns()
+        .iter()
+        .map(Some)
+        .chain(std::iter::repeat(None));
+    let cells = array
+        .iter()
+        .zip(names)
+        .map(|(value, name)| entry(value, name));
+    table.push(cells.collect::<Result<_, _>>()?)
 }
 
 fn of_maps(rows: &Array) -> Result<Table, Error> {
@@ -239,16 +253,27 @@ fn of_maps(rows: &Array) -> Result<Table, Error> {
             return Err(near.map_or(error.clone(), |help| error.with_help(help)));
         }
         let map = row.as_map_ref().map_err(|_| wrong(row))?;
-        let cells = columns
-            .iter()
-            .map(|c| map.get(c.as_str()).map_or(Cell::Empty, cell));
-        table.push(cells.collect())?;
+        let cells = columns.iter().map(|c| match map.get(c.as_str()) {
+            Some(value) => entry(value, Some(c)).map_err(|e| e.at(format_args!("row {i}"))),
+            None => Ok(Cell::Empty),
+        });
+        table.push(cells.collect::<Result<_, _>>()?)?;
     }
     Ok(table)
 }
 
-fn cell(value: &Dynamic) -> Cell {
-    if value.is_unit() {
+/// An entry of the column called `name`.
+fn entry(value: &Dynamic, name: Option<&String>) -> Result<Cell, Error> {
+    cell(value).map_err(|e| match name {
+        Some(name) => e.at(format_args!("column `{name}`")),
+        None => e,
+    })
+}
+
+/// An entry: arrays and tensors with axes become their text, as JSON has it.
+fn cell(value: &Dynamic) -> Result<Cell, Error> {
+    let value = to_data(value)?;
+    Ok(if value.is_unit() {
         Cell::Empty
     } else if let Ok(i) = value.as_int() {
         Cell::Int(i)
@@ -257,11 +282,11 @@ fn cell(value: &Dynamic) -> Cell {
     } else if let Ok(b) = value.as_bool() {
         Cell::Bool(b)
     } else {
-        match to_json(value) {
+        match json(&value) {
             serde_json::Value::String(text) => Cell::Text(text),
             other => Cell::Text(other.to_string()),
         }
-    }
+    })
 }
 
 fn value(cell: Cell) -> Dynamic {

@@ -71,8 +71,8 @@ crate::options! {
         head_size: Option<usize> = None, where (1..);
         /// Number of heads; in a wider network they are larger.
         heads: Option<usize> = None, where (1..);
-        /// Positions of each example.
-        context: usize = 128, where (1..);
+        /// Positions of each example; left out, the stream decides.
+        context: Option<usize> = None, where (1..);
         /// Number of tokens; left out, the stream decides.
         vocab: Option<usize> = None, where (1..);
         /// What the next six settings are where they are left out: `"gpt2"`, or `"llama"`.

@@ -199,7 +199,11 @@ pub fn from_nested(value: &Dynamic, dtype: Option<DType>) -> Result<Tensor> {
     walk(value, 0, &mut shape, &mut known, &mut out, &mut whole)?;
     whole &= !out.is_empty();
     let dtype = dtype.unwrap_or(if whole { DType::I64 } else { DType::F32 });
-    Ok(Tensor::from_vec(out, shape, &Device::Cpu)?.to_dtype(dtype)?)
+    operations::cast(
+        "as a tensor",
+        &Tensor::from_vec(out, shape, &Device::Cpu)?,
+        dtype,
+    )
 }
 
 /// Numbers as a script array.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rhai::{AST, EvalAltResult, Position};
+use rhai::{AST, EvalAltResult, ParseErrorType, Position, Scope};
 
 use super::diagnostics::Report;
 use super::host::{Host, HostSettings, ScriptError, blank_shebang};
@@ -142,9 +142,7 @@ impl Checker {
         }
         let text = blank_shebang(text);
         self.host.session().sources.insert(name, &text);
-        let ast = self.host.engine().compile(&text).map_err(|e| {
-            Box::new(self.report(name, EvalAltResult::ErrorParsing(*e.0, e.1).into()))
-        })?;
+        let ast = self.parse(name, &text)?;
         let facts = Facts::new(&ast);
         self.open.push(name.to_string());
         let mut imports = BTreeMap::new();
@@ -164,6 +162,31 @@ impl Checker {
         });
         self.units.insert(name.to_string(), unit.clone());
         Ok(unit)
+    }
+
+    /// The syntax tree of a text. A variable that is not there is a finding, and what follows is looked
+    /// at as if it were; within functions it hides what follows.
+    fn parse(&mut self, name: &str, text: &str) -> std::result::Result<AST, Box<Report>> {
+        let mut scope = Scope::new();
+        loop {
+            let error = match self.host.engine().compile_with_scope(&scope, text) {
+                Ok(ast) => return Ok(ast),
+                Err(error) => error,
+            };
+            let missing = match &*error.0 {
+                ParseErrorType::VariableUndefined(variable) if !scope.contains(variable) => {
+                    Some(variable.clone())
+                }
+                _ => None,
+            };
+            let parsing = EvalAltResult::ErrorParsing(*error.0, error.1);
+            let report = self.report(name, parsing.into());
+            let Some(variable) = missing else {
+                return Err(Box::new(report));
+            };
+            self.findings.push(report);
+            scope.push(variable, ());
+        }
     }
 
     /// The unit of an import, or a finding.

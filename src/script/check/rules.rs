@@ -263,13 +263,15 @@ impl Rules<'_> {
         // functions of script modules name their settings with `study_settings`
         if let [module] = call.namespace.as_slice()
             && let Some(Some(unit)) = self.unit.imports.get(module)
-            && let Some((_, keys)) = unit.facts.settings.iter().find(|(f, _)| *f == call.name)
+            && let Some((function, keys)) = unit.facts.settings.iter().find(|(f, _)| {
+                // they name themselves with their module, `width::study`
+                f.rsplit("::").next() == Some(&call.name)
+            })
         {
             for (key, position, _) in call.maps.iter().flat_map(|(_, m)| &m.keys) {
                 if !keys.contains(key) {
                     let message = format!(
-                        "{} has no setting `{key}`; it accepts {}",
-                        call.name,
+                        "{function} has no setting `{key}`; it accepts {}",
                         keys.join(", ")
                     );
                     let help = did_you_mean(key, keys.iter().map(String::as_str));

@@ -115,7 +115,9 @@ impl Facts {
         if call.name == "study_settings"
             && let (Some(function), Some(defaults)) = (&text, call.args.get(2).and_then(literal))
         {
-            let keys = defaults.keys.into_iter().map(|(key, ..)| key).collect();
+            let keys = defaults.keys.into_iter().map(|(key, ..)| key);
+            // in the order in which the program lists them
+            let keys = keys.collect::<BTreeSet<_>>().into_iter().collect();
             self.settings.push((function.clone(), keys));
         }
         self.calls.push(Call {

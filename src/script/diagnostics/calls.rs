@@ -120,6 +120,25 @@ pub(super) fn signatures(text: &str, name: &str) -> Vec<String> {
         .collect()
 }
 
+/// The methods that a text defines for a type: `fn Study.table()`.
+pub(super) fn methods(text: &str, receiver: &str) -> Vec<String> {
+    let heads = text.split("fn ").skip(1);
+    let names = heads.filter_map(|part| {
+        let (name, _) = part.trim_start().strip_prefix(receiver)?.split_once('(')?;
+        Some(name.strip_prefix('.')?.trim().to_string())
+    });
+    names.collect()
+}
+
+/// Whether a text has `first second` as words, whatever the space between them.
+pub(super) fn has_words(text: &str, words: &[&str]) -> bool {
+    let all: Vec<&str> = text
+        .split(|c: char| !is_word(c))
+        .filter(|w| !w.is_empty())
+        .collect();
+    all.windows(words.len()).any(|w| w == words)
+}
+
 /// Imports with a path written out: alias and path.
 pub(super) fn imports(text: &str) -> Vec<(String, String)> {
     text.split("import ")

@@ -2,10 +2,14 @@
 
 use rhai::{Dynamic, EvalAltResult, ParseErrorType};
 
-use super::super::docs::Kind;
+use super::super::api::train::BUSY;
+use super::super::docs::{FunctionDoc, Kind};
 use super::super::error::HostError;
+use super::super::host::{ARRAY_ELEMENTS, MAP_KEYS, STRING_BYTES};
 use super::super::names::{did_you_mean, nearest};
+use super::super::options::Values;
 use super::super::sources::Place;
+use super::calls::has_words;
 use super::known::Known;
 
 /// Kind, message and help of an error.
@@ -86,11 +90,7 @@ pub(super) fn explain(error: &EvalAltResult, known: &Known, place: Option<&Place
             "functions call each other more than 1000 deep",
             vec!["does a recursion lack its end?".into()],
         ),
-        EvalAltResult::ErrorDataTooLarge(what, _) => explained(
-            "limit",
-            format!("too large: {}", what.to_lowercase()),
-            vec![],
-        ),
+        EvalAltResult::ErrorDataTooLarge(what, _) => too_large(what),
         EvalAltResult::ErrorNonPureMethodCallOnConstant(name, _) => explained(
             "type",
             format!("`{name}` changes its receiver, which is a constant"),
@@ -101,6 +101,12 @@ pub(super) fn explain(error: &EvalAltResult, known: &Known, place: Option<&Place
             format!("`{name}` is a constant and cannot be assigned to"),
             vec!["declare it with `let`".into()],
         ),
+        // a trainer that a probe or a schedule captured; nothing else calls back while it is changed
+        EvalAltResult::ErrorDataRace(name, _) => explained(
+            "other",
+            format!("`{name}` is busy: it is at work in the call that led here"),
+            vec![format!("a trainer is busy while it steps: {BUSY}")],
+        ),
         EvalAltResult::ErrorUnboundThis(_) => explained(
             "name",
             "`this` exists only in a method call",
@@ -108,6 +114,27 @@ pub(super) fn explain(error: &EvalAltResult, known: &Known, place: Option<&Place
         ),
         other => explained("script", plain(other), vec![]),
     }
+}
+
+fn too_large(what: &str) -> Explained {
+    let what = what.to_lowercase();
+    let (message, help) = if what.contains("string") {
+        (
+            format!("a string is longer than {} MB", STRING_BYTES >> 20),
+            "write_text writes one part of a text after the other, each to a file of its own",
+        )
+    } else if what.contains("map") {
+        (
+            format!("a map has more than {MAP_KEYS} keys"),
+            "rows of equal keys are a table(…)",
+        )
+    } else {
+        (
+            format!("an array has more than {ARRAY_ELEMENTS} elements, those within included"),
+            "many numbers are a tensor: zeros([n]), randn([n]), or what a metric gives",
+        )
+    };
+    explained("limit", message, vec![help.into()])
 }
 
 /// A thrown value.
@@ -162,10 +189,18 @@ fn variable(name: &str, known: &Known) -> Explained {
         }
         return explained("name", format!("there is no constant `{name}`"), help);
     }
-    if let Some((module, _)) = name.split_once("::") {
+    if let Some((module, constant)) = name.split_once("::") {
+        let text = known.module_text(module).unwrap_or_default();
+        if has_words(text, &["const", constant]) {
+            help.push(format!(
+                "it does not export it: write `export const {constant} = …` there"
+            ));
+        } else if known.module_functions(module).iter().any(|f| f == constant) {
+            help.push(format!("`{name}` is a function: call it as {name}(…)"));
+        }
         return explained(
             "name",
-            format!("the module `{module}` has no constant `{name}`"),
+            format!("the module `{module}` has no constant `{constant}`"),
             help,
         );
     }
@@ -179,6 +214,8 @@ fn variable(name: &str, known: &Known) -> Explained {
         ));
     } else if known.is_function(name) {
         help.push(format!("`{name}` is a function: call it as {name}(…)"));
+    } else if known.modules().contains(&name) {
+        help.push(format!("`{name}` is a module: write {name}::function(…)"));
     } else if let Some(near) = did_you_mean(name, known.variables()) {
         help.push(near);
     } else if let Some(near) = nearest(name, known.function_names()) {
@@ -246,10 +283,20 @@ fn function(signature: &str, known: &Known, place: Option<&Place>) -> Explained 
         // another type's method of that name is no help
         documented.retain(|f| f.receivers.is_empty() || f.receivers.contains(receiver));
     }
+    if let Some(receiver) = receiver
+        && let Some(explained) = of_other_module(name, receiver, &documented, known)
+    {
+        return explained;
+    }
     if !documented.is_empty() {
         let mut help = Vec::new();
-        let candidates: Vec<&String> = documented.iter().flat_map(|f| &f.signatures).collect();
-        let joined: Vec<&str> = candidates.iter().map(|s| s.as_str()).collect();
+        let mut joined: Vec<&str> = Vec::new();
+        for signature in documented.iter().flat_map(|f| &f.signatures) {
+            // several modules may have one that looks the same
+            if !joined.contains(&signature.as_str()) {
+                joined.push(signature);
+            }
+        }
         help.push(format!("it is {}", joined.join("; ")));
         if types.iter().any(|t| t == "int") && joined.iter().any(|s| s.contains("float")) {
             help.push(
@@ -263,6 +310,20 @@ fn function(signature: &str, known: &Known, place: Option<&Place>) -> Explained 
             _ => format!("`{name}` cannot be called with {given}"),
         };
         return explained("type", message, help);
+    }
+    if let Some((module, short)) = name.rsplit_once("::")
+        && has_words(
+            known.module_text(module).unwrap_or_default(),
+            &["private", "fn", short],
+        )
+    {
+        return explained(
+            "name",
+            format!("the function `{name}` is private to its module"),
+            vec![format!(
+                "to call it from here, write `fn {short}` there, without `private`"
+            )],
+        );
     }
     let defined = known.script_signatures(name);
     if !defined.is_empty() {
@@ -282,13 +343,9 @@ fn function(signature: &str, known: &Known, place: Option<&Place>) -> Explained 
         };
         return explained("name", format!("there is no function `{name}`"), help);
     }
-    let elsewhere = receiver.is_some() && !known.functions(name).is_empty();
-    if known.is_function(name) && !elsewhere {
-        return explained(
-            "type",
-            format!("`{name}` cannot be called with {given}"),
-            vec![],
-        );
+    let declared = known.declarations(name);
+    if !declared.is_empty() {
+        return ill_called(name, &given, receiver, &declared);
     }
     let mut help = Vec::new();
     match types.first().filter(|_| method) {
@@ -303,7 +360,7 @@ fn function(signature: &str, known: &Known, place: Option<&Place>) -> Explained 
             } else {
                 help.push(format!("{receiver} has the methods {}", methods.join(", ")));
             }
-            explained("name", format!("{receiver} has no method `{name}`"), help)
+            explained("name", no_method(receiver, name), help)
         }
         None => {
             if let Some(path) = known.elsewhere(name) {
@@ -311,9 +368,77 @@ fn function(signature: &str, known: &Known, place: Option<&Place>) -> Explained 
             } else if let Some(path) = known.embedded(name) {
                 help.push(format!("there is a module: import \"{path}\" as {name};"));
             } else {
-                help.extend(did_you_mean(name, known.function_names()));
+                help.extend(here_called(name));
+                if help.is_empty() {
+                    help.extend(did_you_mean(name, known.function_names()));
+                }
             }
             explained("name", format!("there is no function `{name}`"), help)
+        }
+    }
+}
+
+fn no_method(receiver: &str, name: &str) -> String {
+    format!("{} has no method `{name}`", Values::with_article(receiver))
+}
+
+/// What has another name here than in other languages.
+fn here_called(name: &str) -> Option<String> {
+    Some(match name {
+        "pow" | "power" => "a power is written x ** y".into(),
+        "ceil" => "did you mean `ceiling`?".into(),
+        _ => return None,
+    })
+}
+
+/// A method that library modules define for a type, but none of those that the script imports.
+fn of_other_module(
+    name: &str,
+    receiver: &str,
+    documented: &[&FunctionDoc],
+    known: &Known,
+) -> Option<Explained> {
+    let methods = known.imported_methods(receiver);
+    // a method of the host is there whatever is imported, and its parameters have types
+    let of_library =
+        |f: &&FunctionDoc| f.returns.is_empty() && !f.signatures.iter().any(|s| s.contains(": "));
+    let elsewhere = !documented.is_empty() && documented.iter().all(of_library);
+    if !elsewhere || methods.is_empty() || methods.iter().any(|m| m == name) {
+        return None;
+    }
+    let help = did_you_mean(name, methods.iter().map(String::as_str))
+        .unwrap_or_else(|| format!("it has {}", methods.join(", ")));
+    let message = format!("this {receiver} has no method `{name}`: another module's has it");
+    Some(explained("name", message, vec![help]))
+}
+
+/// A function that is declared for other types or numbers of arguments; `declared` has the type of
+/// the first of each declaration.
+fn ill_called(
+    name: &str,
+    given: &str,
+    receiver: Option<&String>,
+    declared: &[(&str, &str)],
+) -> Explained {
+    let is_of = |ty: &str| receiver.is_none_or(|r| ty.is_empty() || ty == r);
+    let fitting = declared.iter().filter(|(ty, _)| is_of(ty));
+    let fitting: Vec<&str> = fitting.map(|(_, signature)| *signature).collect();
+    match receiver {
+        Some(receiver) if fitting.is_empty() => {
+            let mut of: Vec<String> = declared.iter().map(|(ty, _)| format!("{ty}s")).collect();
+            of.sort_unstable();
+            of.dedup();
+            let message = format!("{}; it is of {}", no_method(receiver, name), of.join(", "));
+            explained("name", message, vec![])
+        }
+        _ => {
+            let on = receiver.map(|r| format!(" on {r}")).unwrap_or_default();
+            let message = format!("`{name}` cannot be called{on} with {given}");
+            explained(
+                "type",
+                message,
+                vec![format!("it is {}", fitting.join("; "))],
+            )
         }
     }
 }
@@ -379,6 +504,8 @@ fn words(ty: &str) -> String {
         "&str | ImmutableString | String" | "ImmutableString" => "string".into(),
         "()" => "nothing".into(),
         "Fn" | "FnPtr" => "function".into(),
+        // with and without its end
+        "range=" => "range".into(),
         other => other.rsplit("::").next().unwrap_or(other).to_string(),
     }
 }

@@ -6,11 +6,13 @@ use rhai::FnAccess;
 
 use super::super::docs::{DocTable, FunctionDoc, Kind};
 use super::super::host::Host;
-use super::calls::{declared, imports, map_keys, signatures};
+use super::calls::{declared, imports, map_keys, methods, signatures};
 
 /// The names that could have been meant.
 pub struct Known<'a> {
     docs: &'a DocTable,
+    /// The same with Rhai's own functions.
+    all: DocTable,
     /// Functions of Rhai's own packages.
     builtin: BTreeSet<String>,
     /// `(keyword, name)` declared in the text.
@@ -81,6 +83,7 @@ impl<'a> Known<'a> {
             text,
             imported,
             docs: host.docs(),
+            all: DocTable::with_builtins(host.engine()),
             builtin,
             declared,
             variables,
@@ -132,6 +135,31 @@ impl<'a> Known<'a> {
             }
             None => signatures(&self.text, name),
         }
+    }
+
+    /// How the host and Rhai itself declare a function: the type of its first argument and the rest.
+    pub fn declarations(&self, name: &str) -> Vec<(&str, &str)> {
+        let functions = self.all.functions().iter();
+        let functions = functions.filter(|f| f.kind == Kind::Function && f.path() == name);
+        functions
+            .flat_map(|f| &f.signatures)
+            .filter_map(|s| Some((first_type(s, name)?, s.as_str())))
+            .collect()
+    }
+
+    /// The text of an imported module.
+    pub fn module_text(&self, alias: &str) -> Option<&str> {
+        let found = self.imported.iter().find(|(own, _)| own == alias);
+        found.map(|(_, text)| text.as_str())
+    }
+
+    /// Methods of a type that the imported modules define, in order and each once.
+    pub fn imported_methods(&self, receiver: &str) -> Vec<String> {
+        let all = self
+            .imported
+            .iter()
+            .flat_map(|(_, text)| methods(text, receiver));
+        all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Keys of maps that the text writes out.
@@ -192,4 +220,18 @@ impl<'a> Known<'a> {
             .map(String::as_str)
             .find(|path| path.rsplit('/').next() == Some(name))
     }
+}
+
+/// The type of the first argument in `array.push(item: any)` and in `to_float(x: int) -> float`;
+/// nothing where any will do.
+fn first_type<'s>(signature: &'s str, name: &str) -> Option<&'s str> {
+    let (before, rest) = signature.split_once('(')?;
+    if let Some(receiver) = before.strip_suffix(name)?.strip_suffix('.') {
+        return Some(receiver);
+    }
+    let (first, _) = rest.split_once([',', ')'])?;
+    Some(match first.split_once(": ") {
+        Some((_, "any")) | None => "",
+        Some((_, ty)) => ty,
+    })
 }

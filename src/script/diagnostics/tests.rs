@@ -7,7 +7,13 @@ fn report(text: &str) -> String {
         modules: [
             (
                 "lib/m".to_string(),
-                "fn inner(x) {\n    x.missing()\n}\nfn outer(x) { inner(x) }".to_string(),
+                "fn inner(x) {\n    x.missing()\n}\nfn outer(x) { inner(x) }\n\
+                 private fn secret() { 1 }\nconst DEFAULT = 1;"
+                    .to_string(),
+            ),
+            (
+                "std/own".to_string(),
+                "fn study() { new_study(#{ a: 1 }) }\nfn Study.table() { this.a }".to_string(),
             ),
             (
                 "std/strict".to_string(),

@@ -134,7 +134,10 @@ impl<'a> Reader<'a> {
     /// When the value has another type, or is missing and has no default.
     pub fn field<T: FromScript>(&self, key: &str, default: Option<T>) -> Result<T> {
         match self.map.get(key).filter(|v| !v.is_unit()) {
-            Some(value) => T::from_script(value).map_err(|e| self.place(key, e)),
+            Some(value) => {
+                let read = T::from_script(value);
+                read.map_err(|e| self.place(key, self.with_range::<T>(key, e)))
+            }
             None => default.or_else(T::absent).ok_or_else(|| {
                 let field = self.spec.fields.iter().find(|f| f.key == key);
                 let kind = field.map_or_else(T::words, |f| f.kind.clone());
@@ -144,6 +147,19 @@ impl<'a> Reader<'a> {
                 ))
             }),
         }
+    }
+
+    /// Says from where up a number must be that is an integer from 0 up as far as its type goes.
+    fn with_range<T: FromScript>(&self, key: &str, mut error: Error) -> Error {
+        let words = T::words();
+        let field = self.spec.fields.iter().find(|f| f.key == key);
+        if words.ends_with(" from 0 up")
+            && let Some(field) = field
+            && let Some(rest) = error.message.strip_prefix(&format!("expected {words}, "))
+        {
+            error.message = format!("expected {}, {rest}", field.kind);
+        }
+        error
     }
 
     /// Checks every number of a value against a `where` range.
@@ -233,16 +249,37 @@ impl Values {
 
     /// The type's name as users know it.
     pub fn type_name(value: &Dynamic) -> String {
-        match value.type_name() {
+        Self::type_words(value.type_name())
+    }
+
+    /// A Rust type's name as users know it.
+    pub fn type_words(rust: &str) -> String {
+        match rust {
             "i64" => "integer".into(),
             "f64" => "float".into(),
             "()" => "nothing".into(),
             "Fn" => "function".into(),
+            "alloc::string::String" => "string".into(),
             other => {
                 let name = other.rsplit("::").next().unwrap_or(other);
                 // our wrappers: `TensorValue` is a tensor
                 name.strip_suffix("Value").unwrap_or(name).to_lowercase()
             }
+        }
+    }
+
+    /// The type's name with its article: "a model", "an array".
+    pub fn one(value: &Dynamic) -> String {
+        Self::with_article(&Self::type_name(value))
+    }
+
+    /// A type's name with its article, unless it is a proper name, as `Study`.
+    pub fn with_article(name: &str) -> String {
+        match name {
+            "nothing" => name.to_string(),
+            _ if name.starts_with(char::is_uppercase) => name.to_string(),
+            _ if name.starts_with(['a', 'e', 'i', 'o']) => format!("an {name}"),
+            _ => format!("a {name}"),
         }
     }
 

@@ -106,6 +106,35 @@ fn power(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(found.to_dtype(a.dtype())?.to_device(a.device())?)
 }
 
+/// The same numbers as another type; integers cut off what stands behind the decimal point.
+///
+/// Errors: a number that integers of that type cannot hold, no memory.
+pub fn cast(what: &str, tensor: &Tensor, dtype: DType) -> Result<Tensor> {
+    if tensor.dtype() == dtype {
+        return Ok(tensor.clone());
+    }
+    room(what, tensor.dims(), dtype.size_in_bytes())?;
+    let limits = match dtype {
+        DType::U32 => Some(0.0..=f64::from(u32::MAX)),
+        // the largest float below 2^63
+        DType::I64 => Some(-(2_f64.powi(63))..=2_f64.powi(63) - 1024.0),
+        _ => None,
+    };
+    if let Some(limits) = limits {
+        let numbers = numbers(tensor)?;
+        let outside = numbers.iter().find(|x| !limits.contains(&x.trunc()));
+        if let Some(x) = outside {
+            return Err(Error::setting(format!(
+                "{what}: {x} cannot be a number of type {}, which goes from {} to {}",
+                dtype.as_str(),
+                limits.start(),
+                limits.end()
+            )));
+        }
+    }
+    Ok(tensor.to_dtype(dtype)?)
+}
+
 /// The type itself if it is of real numbers, else `f32`.
 pub fn real_dtype(dtype: DType) -> DType {
     if dtype.is_int() { DType::F32 } else { dtype }

@@ -71,7 +71,7 @@ pub mod functions {
     #[rhai_fn(name = "cost", return_raw)]
     pub fn cost_with(ctx: NativeCallContext, network: Network, settings: Map) -> RhaiResultOf<Map> {
         let o = CostOptions::from_map(&ctx, &settings)?;
-        let input = o.input.or(network.input.clone()).unwrap_or(vec![3, 32, 32]);
+        let input = o.input.unwrap_or_else(|| network.input_or_assumed());
         let outputs = o.outputs.or(network.outputs).unwrap_or(10);
         let cost = Cost::of(&network, outputs, &input).or_raise(&ctx)?;
         let workload = Workload {

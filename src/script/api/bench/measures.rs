@@ -26,7 +26,7 @@ fn measure_function(session: &Session, work: &StoredFn, o: MeasureOptions) -> Re
         flops: o.flops,
         bytes: o.bytes,
     };
-    let labels = labels(o.work, o.variant, &o.settings);
+    let labels = labels(o.work, o.variant, &o.settings)?;
     let protocol = protocol(session, o.seconds, o.warmup);
     Measurement::take(labels, quantity, done, protocol, &mut |n| {
         (0..n).try_for_each(|_| work.call::<Dynamic>(()).map(drop))
@@ -45,7 +45,7 @@ fn measure_process(session: &Session, script: &str, o: StartupOptions) -> Result
     arguments.extend(["--force".into(), "--out".into(), out.display().to_string()]);
     arguments.extend(["--threads".into(), machine.threads.to_string()]);
     for (name, value) in &o.set {
-        let value = match to_json(value) {
+        let value = match to_json(value).map_err(|e| e.at(format_args!("set: {name}")))? {
             serde_json::Value::String(text) => text,
             other => other.to_string(),
         };
@@ -56,7 +56,7 @@ fn measure_process(session: &Session, script: &str, o: StartupOptions) -> Result
     let memory: Vec<u64> = found.iter().filter_map(|f| f.1).collect();
     Ok(Measurement {
         name: String::new(),
-        labels: labels(o.work, o.variant, &o.settings),
+        labels: labels(o.work, o.variant, &o.settings)?,
         quantity: Quantity::Seconds(o.metric),
         seconds: found.iter().map(|f| f.0).collect(),
         work: Work::default(),
@@ -121,7 +121,7 @@ pub mod functions {
     ) -> RhaiResultOf<Measurement> {
         let o = TrainingOptions::from_map(&ctx, &settings)?;
         let session = session(&ctx).or_raise(&ctx)?;
-        let labels = labels(o.work, o.variant, &o.settings);
+        let labels = labels(o.work, o.variant, &o.settings).or_raise(&ctx)?;
         let protocol = protocol(&session, o.seconds, o.warmup);
         trainer.silently(&ctx, |trainer, hooks| {
             let members = trainer.active().len();

@@ -53,7 +53,7 @@ pub mod functions {
     ///
     /// ```rhai
     /// let m = bench::measure(|| 1 + 1, #{ seconds: 0.01 });
-    /// m.lo == m.values.reduce(|a, b| if a < b { a } else { b })        // → true
+    /// m.lo == m.values.min()        // → true
     /// ```
     #[rhai_fn(get = "lo", pure)]
     pub fn lo(m: &mut Measurement) -> f64 {
@@ -64,7 +64,7 @@ pub mod functions {
     ///
     /// ```rhai
     /// let m = bench::measure(|| 1 + 1, #{ seconds: 0.01 });
-    /// m.hi == m.values.reduce(|a, b| if a > b { a } else { b })        // → true
+    /// m.hi == m.values.max()        // → true
     /// ```
     #[rhai_fn(get = "hi", pure)]
     pub fn hi(m: &mut Measurement) -> f64 {

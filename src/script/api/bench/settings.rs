@@ -3,6 +3,7 @@
 use rhai::Map;
 
 use crate::bench::{Labels, Protocol};
+use crate::error::Result;
 use crate::script::Session;
 use crate::script::api::optim::OptimizerValue;
 use crate::script::convert::to_json;
@@ -119,11 +120,14 @@ pub(super) fn protocol(session: &Session, seconds: Option<f64>, warmup: f64) -> 
 }
 
 /// What a measurement is filed under; without a name of the work, the case gives it one.
-pub(super) fn labels(work: Option<String>, variant: String, settings: &Map) -> Labels {
-    let settings = settings.iter().map(|(k, v)| (k.to_string(), to_json(v)));
-    Labels {
+pub(super) fn labels(work: Option<String>, variant: String, settings: &Map) -> Result<Labels> {
+    let settings = settings.iter().map(|(key, value)| {
+        let value = to_json(value).map_err(|e| e.at(format_args!("settings: {key}")))?;
+        Ok((key.to_string(), value))
+    });
+    Ok(Labels {
         work: work.unwrap_or_default(),
         variant,
-        settings: settings.collect(),
-    }
+        settings: settings.collect::<Result<_>>()?,
+    })
 }

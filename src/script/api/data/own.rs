@@ -65,7 +65,17 @@ fn make(inputs: &Dynamic, labels: &Dynamic, o: &FromTensorsOptions) -> Result<Fr
         (None, None) => {
             let examples = inputs.dims().first().copied().unwrap_or(0);
             let test = o.test_size.unwrap_or((examples / 5).max(1));
-            if examples < 2 || test >= examples || labels.dims().first() != Some(&examples) {
+            if let Some(&given) = labels.dims().first()
+                && given != examples
+            {
+                return Err(
+                    Error::shape(format!("{what}: {examples} inputs, labels for {given}"))
+                        .with_help(
+                            "each input needs its label; the first axis of both counts examples",
+                        ),
+                );
+            }
+            if examples < 2 || test >= examples || labels.rank() == 0 {
                 return Err(Error::shape(format!(
                     "{what}: cannot keep {test} as test set of inputs of shape {:?} with labels of \
                      shape {:?}",

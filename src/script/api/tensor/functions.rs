@@ -1,6 +1,6 @@
 //! Making and reading tensors.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use rhai::Array;
 use rhai::plugin::*;
 
@@ -38,6 +38,17 @@ fn number(tensor: &Tensor) -> Result<Dynamic> {
         true => Dynamic::from(value as i64),
         false => Dynamic::from(value),
     })
+}
+
+/// The numbers of a tensor as nested arrays, the first axis outermost; of one without axes its number.
+///
+/// Errors: no memory for them; `what` wants it.
+pub fn to_nested(what: &str, tensor: &Tensor) -> Result<Dynamic> {
+    // the numbers, and as many values of the language
+    let number = size_of::<f64>() + size_of::<Dynamic>();
+    memory::room(what, tensor.dims(), number)?;
+    let numbers = operations::numbers(tensor)?;
+    Ok(nested(&numbers, tensor.dims(), tensor.dtype().is_int()))
 }
 
 /// Nested arrays, the first axis outermost.
@@ -94,7 +105,7 @@ mod functions {
     ) -> RhaiResultOf<TensorValue> {
         let dtype = TypeName::named(dtype).map_err(|e| raise(&ctx, e.at("tensor: dtype")))?;
         let made = match values::tensor_in(&numbers) {
-            Some(tensor) => cast(&tensor, dtype),
+            Some(tensor) => operations::cast("tensor", &tensor, dtype),
             None => values::from_nested(&numbers, Some(dtype)).map_err(|e| e.at("tensor: numbers")),
         };
         made.map(TensorValue).or_raise(&ctx)
@@ -234,7 +245,8 @@ mod functions {
         tensor.0.elem_count() as i64
     }
 
-    /// The same numbers as another type: `"f32"`, `"f64"`, `"i64"` or `"u32"`.
+    /// The same numbers as another type: `"f32"`, `"f64"`, `"i64"` or `"u32"`. Integers cut off what
+    /// stands behind the decimal point; a number that they cannot hold, such as NaN, is an error.
     ///
     /// ```rhai
     /// tensor([1, 2]).to_dtype("f64").dtype        // → "f64"
@@ -246,7 +258,9 @@ mod functions {
         dtype: &str,
     ) -> RhaiResultOf<TensorValue> {
         let dtype = TypeName::named(dtype).map_err(|e| raise(&ctx, e.at("to_dtype")))?;
-        cast(&tensor.0, dtype).map(TensorValue).or_raise(&ctx)
+        operations::cast("to_dtype", &tensor.0, dtype)
+            .map(TensorValue)
+            .or_raise(&ctx)
     }
 
     /// The numbers as nested arrays, the first axis outermost.
@@ -256,12 +270,7 @@ mod functions {
     /// ```
     #[rhai_fn(pure, return_raw)]
     pub fn to_array(ctx: NativeCallContext, tensor: &mut TensorValue) -> RhaiResultOf<Dynamic> {
-        // the numbers, and as many values of the language
-        let number = size_of::<f64>() + size_of::<Dynamic>();
-        memory::room("to_array", tensor.0.dims(), number).or_raise(&ctx)?;
-        let numbers = operations::numbers(&tensor.0).or_raise(&ctx)?;
-        let whole = tensor.0.dtype().is_int();
-        Ok(nested(&numbers, tensor.0.dims(), whole))
+        to_nested("to_array", &tensor.0).or_raise(&ctx)
     }
 
     /// The number of a tensor that holds exactly one.
@@ -324,14 +333,6 @@ fn sizes(what: &str, shape: &[Dynamic]) -> Result<Vec<usize>> {
     let shape: Vec<usize> = shape.into_iter().map(|n| n as usize).collect();
     memory::room(what, &shape, size_of::<f32>())?;
     Ok(shape)
-}
-
-/// The same numbers as another type.
-fn cast(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
-    if tensor.dtype() != dtype {
-        memory::room("to_dtype", tensor.dims(), dtype.size_in_bytes())?;
-    }
-    Ok(tensor.to_dtype(dtype)?)
 }
 
 fn filled(what: &str, shape: &[Dynamic], value: f32) -> Result<TensorValue> {

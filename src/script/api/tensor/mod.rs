@@ -5,6 +5,8 @@ mod functions;
 mod parts;
 mod reductions;
 
+pub use functions::to_nested;
+
 use std::fmt;
 
 use candle_core::{DType, Tensor};

@@ -7,10 +7,11 @@ mod records;
 mod running;
 mod settings;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
-use rhai::NativeCallContext;
+use rhai::{Dynamic, NativeCallContext};
 
 use super::Registry;
 use super::data::StreamValue;
@@ -22,12 +23,16 @@ use crate::script::{RhaiResultOf, StoredFn, raise, session};
 use crate::train::{CheckpointSettings, Clip, Probe, Trainer, TrainerSettings, When};
 use settings::{ProbeValue, ScheduleSetting, TrainerOptions};
 
+/// What the script's probes gave, by name and step: the record's JSON has no NaN.
+type Measured = BTreeMap<(String, u64), Dynamic>;
+
 /// A trainer with the script functions that it calls.
 struct Training {
     trainer: Trainer,
     name: String,
     schedule: Option<StoredFn>,
     probes: Vec<(String, StoredFn)>,
+    measured: Measured,
     show_progress: bool,
 }
 
@@ -53,6 +58,10 @@ pub fn register(registry: &mut Registry) {
     registry.global(rhai::exported_module!(records::records));
 }
 
+/// What a function that a trainer calls can do instead of using the trainer.
+pub const BUSY: &str = "a probe has the model and the step as its arguments; `sharpness_probe` \
+                        measures the sharpness, and the record has the rest after the steps";
+
 /// The trainer, unless it is taking steps at this moment (a probe that asks its own trainer).
 fn lock<'a>(
     ctx: &NativeCallContext,
@@ -63,9 +72,7 @@ fn lock<'a>(
         Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
         Err(TryLockError::WouldBlock) => Err(raise(
             ctx,
-            Error::other("the trainer is taking steps just now").with_help(
-                "a probe can use its arguments, the model and the step, but not its trainer",
-            ),
+            Error::other("the trainer is busy while it steps").with_help(BUSY),
         )),
     }
 }
@@ -89,7 +96,11 @@ fn make(
     };
     let (schedule, function) = match o.schedule {
         ScheduleSetting::Fixed(schedule) => (schedule, None),
-        ScheduleSetting::Function(f) => (Schedule::Custom, Some(StoredFn::new(ctx, f)?)),
+        ScheduleSetting::Function(f) => {
+            let function = StoredFn::taking(ctx, f, &["step"]);
+            let function = function.map_err(|e| e.at("trainer: setting `schedule`"))?;
+            (Schedule::Custom, Some(function))
+        }
     };
     let mut probes: Vec<Probe> = Vec::new();
     probes.extend(o.test.map(|when| Probe::Test {
@@ -150,6 +161,7 @@ fn make(
         name,
         schedule: function,
         probes: probes.collect(),
+        measured: Measured::new(),
         show_progress: o.progress,
     }))))
 }

@@ -21,8 +21,9 @@ pub mod probes {
     use super::*;
 
     /// A measurement of your own: `function(model, step)` is called at the chosen steps, before the
-    /// update of that step, and what it returns (numbers, arrays, maps) goes into the record. Let it return
-    /// what it finds rather than change variables of the script: a run whose probes do that has no checkpoints.
+    /// update of that step, and what it returns (numbers, strings, tensors, and arrays and maps of these)
+    /// goes into the record; tensors become nested arrays. Let it return what it finds rather than change
+    /// variables of the script: a run whose probes do that has no checkpoints.
     ///
     /// ```rhai
     /// let size = probe("readout", every(2), |model, step| model.param("readout.weight").std());
@@ -39,7 +40,9 @@ pub mod probes {
         function: FnPtr,
     ) -> RhaiResultOf<ProbeValue> {
         let when = When::from_script(&when).or_raise(&ctx)?;
-        let function = StoredFn::new(&ctx, function).or_raise(&ctx)?;
+        let function = StoredFn::taking(&ctx, function, &["model", "step"]);
+        let function = function.map_err(|e| e.at(format_args!("probe {name:?}")));
+        let function = function.or_raise(&ctx)?;
         Ok(ProbeValue {
             name: name.into(),
             when,

@@ -6,10 +6,22 @@ use rhai::{Array, Map};
 use super::{RecordValue, lock};
 use crate::error::Error;
 use crate::script::api::tensor::TensorValue;
+use crate::script::names::did_you_mean;
 use crate::script::{RhaiResultOf, raise};
 
 fn numbers(values: &[f64]) -> Array {
     values.iter().map(|&v| v.into()).collect()
+}
+
+/// A name that the record lacks; `help` is for one that is near none of those it has.
+fn unknown(what: &str, name: &str, names: &[&str], help: &str) -> Error {
+    let has = match names {
+        [] => "none".to_string(),
+        names => names.join(", "),
+    };
+    let error = Error::setting(format!("the record has no {what} `{name}`; it has {has}"));
+    let near = did_you_mean(name, names.iter().copied());
+    error.with_help(near.unwrap_or_else(|| help.into()))
 }
 
 #[allow(
@@ -61,15 +73,8 @@ pub mod records {
         let all = &training.trainer.record().series;
         let Some(series) = all.get(name) else {
             let names: Vec<&str> = all.keys().map(String::as_str).collect();
-            let error = Error::setting(format!(
-                "the record has no series `{name}`; it has {}",
-                names.join(", ")
-            ));
-            let help = crate::script::names::did_you_mean(name, names);
-            return Err(raise(&ctx, match help {
-                Some(help) => error.with_help(help),
-                None => error.with_help("test_loss and test_accuracy are measured with the trainer's setting `test`"),
-            }));
+            let help = "test_loss and test_accuracy are measured with the trainer's setting `test`";
+            return Err(raise(&ctx, unknown("series", name, &names, help)));
         };
         let steps: Array = series.steps.iter().map(|&s| (s as i64).into()).collect();
         let values: Array = series
@@ -105,7 +110,7 @@ pub mod records {
             .unwrap_or_default())
     }
 
-    /// What a probe of the script gave: `steps` and `values`.
+    /// What a probe of the script gave: `steps` and `values`, empty before it was measured.
     ///
     /// ```rhai
     /// let p = probe("step", [0, 1], |model, step| step * 10);
@@ -121,6 +126,12 @@ pub mod records {
         name: &str,
     ) -> RhaiResultOf<Map> {
         let training = lock(&ctx, &record.0)?;
+        let names: Vec<&str> = training.trainer.probe_names().collect();
+        if !names.contains(&name) {
+            let help =
+                "give the trainer one: probes: [probe(\"name\", every(10), |model, step| …)]";
+            return Err(raise(&ctx, unknown("probe", name, &names, help)));
+        }
         let own = training
             .trainer
             .record()
@@ -131,9 +142,11 @@ pub mod records {
         let mut values = Array::new();
         for (step, _, value) in own {
             steps.push((*step as i64).into());
-            let value: Dynamic = serde_json::from_value(value.clone())
-                .map_err(|e| raise(&ctx, Error::other(format!("probe {name}: {e}"))))?;
-            values.push(value);
+            values.push(match training.measured.get(&(name.to_string(), *step)) {
+                Some(value) => value.clone(),
+                None => serde_json::from_value(value.clone())
+                    .map_err(|e| raise(&ctx, Error::other(format!("probe {name}: {e}"))))?,
+            });
         }
         Ok([
             ("steps".into(), steps.into()),

@@ -5,10 +5,11 @@ use std::sync::PoisonError;
 use rhai::{Dynamic, NativeCallContext};
 use serde_json::Value;
 
-use super::{TrainerValue, Training, lock};
-use crate::error::{Error, Result};
+use super::{Measured, TrainerValue, Training, lock};
+use crate::error::Result;
 use crate::model::SharedModel;
 use crate::script::api::model::ModelValue;
+use crate::script::convert::{json, to_data};
 use crate::script::{OrRaise, RhaiResultOf, StoredFn};
 use crate::train::{Hooks, Progress, Reporter, RunEnd, Trainer};
 
@@ -20,6 +21,7 @@ struct ScriptHooks<'a> {
     name: &'a str,
     schedule: Option<&'a StoredFn>,
     probes: &'a [(String, StoredFn)],
+    measured: &'a mut Measured,
     reporter: Option<Reporter>,
     last: Option<Progress>,
 }
@@ -40,8 +42,10 @@ impl Hooks for ScriptHooks<'_> {
         };
         let model = ModelValue(model.clone());
         let value = function.call::<Dynamic>((model, step as i64))?;
-        serde_json::to_value(&value)
-            .map_err(|e| Error::other(format!("probe {name}: the value cannot be kept: {e}")))
+        let data = to_data(&value).map_err(|e| e.at(format_args!("probe \"{name}\"")))?;
+        let kept = json(&data);
+        self.measured.insert((name.to_string(), step), data);
+        Ok(kept)
     }
 
     fn changed(&mut self) -> Option<String> {
@@ -88,6 +92,7 @@ impl Training {
             name: &self.name,
             schedule: self.schedule.as_ref(),
             probes: &self.probes,
+            measured: &mut self.measured,
             reporter: show.then(|| Reporter::new(&self.name, steps)),
             last: None,
         };
@@ -114,6 +119,7 @@ impl TrainerValue {
             name: &training.name,
             schedule: training.schedule.as_ref(),
             probes: &training.probes,
+            measured: &mut training.measured,
             reporter: None,
             last: None,
         };
