@@ -21,6 +21,9 @@ fn what_a_run_wrote_is_read_by_the_next_one() {
         table(["width", "loss", "rule"], [[64, 0.5, "mup"], [128, (), "sp"]]).save("t.csv");
         write_json("v.json", #{ a: [1, 2.5, "three", true, ()], b: #{ c: 1.0 / 3.0 } });
         write_text("n.txt", "größer");
+        let own = probe("own", [0, 2], |model, step| #{ step: step });
+        let t = trainer(init(mlp(#{ width: 8 }), mup()), sgd(), data::teacher(), #{ name: "one", batch: 8, probes: [own] });
+        t.step(2);
     "#;
     let output = run(f.path(), write, &["--out", "first"]);
     assert!(output.status.success(), "{output:?}");
@@ -33,12 +36,15 @@ fn what_a_run_wrote_is_read_by_the_next_one() {
         print(read_text("first/n.txt"));
         let s = data::from_tensors(x, tensor([0, 1]).to_dtype("u32"), #{ test_size: 1 });
         print(s.classes);
+        let r = read_record("first/one.jsonl");
+        print([r.names, r.probe("own").values, r.settings.training.batch, r.series("lr_factor").steps, r.divergences]);
     "#;
     let output = run(f.path(), read, &[]);
     let found = String::from_utf8_lossy(&output.stdout).to_string();
     let expected = "[[1.5, -2.0], [3.0, 4.0]]\n\
         [#{\"loss\": 0.5, \"rule\": \"mup\", \"width\": 64}, #{\"loss\": (), \"rule\": \"sp\", \"width\": 128}]\n\
-        #{\"a\": [1, 2.5, \"three\", true, ()], \"b\": #{\"c\": 0.3333333333333333}}\ngrößer\n2\n";
+        #{\"a\": [1, 2.5, \"three\", true, ()], \"b\": #{\"c\": 0.3333333333333333}}\ngrößer\n2\n\
+        [[\"lr_factor\", \"train_loss\"], [#{\"step\": 0}, #{\"step\": 2}], 8, [0, 1], []]\n";
     assert_eq!(found, expected, "{output:?}");
 }
 
@@ -73,6 +79,10 @@ fn what_cannot_be_read_is_said_with_its_place() {
         (
             "read_csv(\"bad.csv\")",
             "bad.csv: CSV error: record 2 (line: 3",
+        ),
+        (
+            "read_record(\"bad.csv\")",
+            "expected a record of widthwise in line 1, found",
         ),
         ("read_tensor(\"bad.csv\")", "no array of numpy"),
         (

@@ -193,7 +193,7 @@ pub mod functions {
     /// ```
     #[rhai_fn(get = "record", pure)]
     pub fn record(trainer: &mut TrainerValue) -> RecordValue {
-        RecordValue(trainer.0.clone())
+        RecordValue::Of(trainer.clone())
     }
 
     /// A trainer in one line.

@@ -8,6 +8,7 @@ mod running;
 mod settings;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use super::optim::OptimizerValue;
 use crate::error::{Error, Result};
 use crate::optim::Schedule;
 use crate::script::{RhaiResultOf, StoredFn, raise, session};
-use crate::train::{CheckpointSettings, Clip, Probe, Trainer, TrainerSettings, When};
+use crate::train::{CheckpointSettings, Clip, Probe, Record, Trainer, TrainerSettings, When};
 use settings::{ProbeValue, ScheduleSetting, TrainerOptions};
 
 /// What the script's probes gave, by name and step: the record's JSON has no NaN.
@@ -40,9 +41,14 @@ struct Training {
 #[derive(Clone)]
 pub struct TrainerValue(Arc<Mutex<Training>>);
 
-/// The record of a trainer, as it stands when it is looked at.
+/// The record of a trainer, as it stands when it is looked at, or one of another run.
 #[derive(Clone)]
-pub struct RecordValue(Arc<Mutex<Training>>);
+pub enum RecordValue {
+    /// Of a trainer.
+    Of(TrainerValue),
+    /// Read from this file.
+    Read(Arc<Record>, PathBuf),
+}
 
 /// Registers trainers and records.
 pub fn register(registry: &mut Registry) {
