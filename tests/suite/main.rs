@@ -43,6 +43,7 @@ mod script_modules;
 mod scripts;
 mod second_order;
 mod std_coord;
+mod std_diverged;
 mod std_edge;
 mod transformer;
 
