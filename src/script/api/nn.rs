@@ -107,7 +107,7 @@ pub fn network_of(function: StoredFn, width: usize) -> Result<Network> {
     network.input = first.input;
     network.outputs = first.outputs;
     network.blocks = first.blocks;
-    Ok(network)
+    Ok(network.growing())
 }
 
 /// Layers under their numbers as names.
