@@ -321,10 +321,28 @@ impl Figure {
     }
 }
 
-/// Adds what stands for a series unless the same is there; its remark goes into the label.
+/// Adds what stands for a series unless the same is there; its remark goes into the label. A line that has a band
+/// in one panel and, for want of members, none in another is the same.
 fn add_entry(legend: &mut Vec<(Entry, Vec<String>)>, entry: Entry, remark: Option<String>) {
-    match legend.iter_mut().find(|(e, _)| *e == entry) {
-        Some((_, remarks)) => remarks.extend(remark.filter(|r| !remarks.contains(r))),
+    let banded = |sample| match sample {
+        Sample::Line { .. } => Sample::Line { band: true },
+        other => other,
+    };
+    let same = |e: &Entry| {
+        banded(e.sample) == banded(entry.sample)
+            && *e
+                == Entry {
+                    sample: e.sample,
+                    ..entry.clone()
+                }
+    };
+    match legend.iter_mut().find(|(e, _)| same(e)) {
+        Some((e, remarks)) => {
+            if entry.sample == banded(entry.sample) {
+                e.sample = entry.sample;
+            }
+            remarks.extend(remark.filter(|r| !remarks.contains(r)));
+        }
         None => legend.push((entry, remark.into_iter().collect())),
     }
 }
