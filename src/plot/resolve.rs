@@ -1,6 +1,7 @@
 //! What a figure's data decide before anything is placed: ranges, colours, legend entries and notes
 //! about values that cannot be drawn. Pictures and previews share it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::axis::{Axis, Range};
@@ -8,7 +9,7 @@ use super::colour::{CATEGORIES, Rgb, width_colours};
 use super::figure::Figure;
 use super::panel::Panel;
 use super::series::{HeatMap, Kind, Series};
-use super::style::{Colour, Marker, Stroke, Whiskers};
+use super::style::{Colour, Marker, Stroke, Whiskers, repeated};
 use crate::error::{Error, Result};
 
 /// A panel with ranges and colours known.
@@ -208,6 +209,25 @@ fn shared<'a>(
 }
 
 impl Figure {
+    /// The figure in which series whose colour comes again, since there are more of them than colours, have
+    /// other line styles or markers.
+    pub(crate) fn told_apart(&self) -> Cow<'_, Self> {
+        let palette = Palette::of(self);
+        let mut figure = Cow::Borrowed(self);
+        for (i, panel) in self.panels.iter().enumerate() {
+            for (j, series) in panel.series.iter().enumerate() {
+                let (_, lap) = palette.pick(series, j);
+                if lap > 0 {
+                    let points = matches!(series.kind, Kind::Scatter { .. });
+                    let own = (series.stroke, series.marker);
+                    let series = &mut figure.to_mut().panels[i].series[j];
+                    (series.stroke, series.marker) = repeated(lap, points, own);
+                }
+            }
+        }
+        figure
+    }
+
     /// Finds ranges, colours, legend and notes.
     ///
     /// # Errors
@@ -275,7 +295,7 @@ impl Figure {
                 .series
                 .iter()
                 .enumerate()
-                .map(|(i, s)| (s, palette.colour(s, i)))
+                .map(|(i, s)| (s, palette.pick(s, i).0))
                 .collect();
             for (series, colour) in &series {
                 if let Some(entry) = entry(series, *colour) {
@@ -408,12 +428,13 @@ impl Palette {
         }
     }
 
-    fn colour(&self, series: &Series, position: usize) -> Rgb {
+    /// The colour, and how often the palette was used up before it.
+    fn pick(&self, series: &Series, position: usize) -> (Rgb, usize) {
         let index = match (&series.colour, &series.label) {
-            (Colour::Fixed(colour), _) => return *colour,
+            (Colour::Fixed(colour), _) => return (*colour, 0),
             (Colour::Width(w), _) => {
                 let rank = self.widths.iter().position(|v| v.total_cmp(w).is_eq());
-                return rank.map_or(CATEGORIES[0], |i| self.colours[i]);
+                return (rank.map_or(CATEGORIES[0], |i| self.colours[i]), 0);
             }
             (Colour::Auto, Some(label)) => {
                 let name = (series.group.clone(), label.clone());
@@ -421,6 +442,7 @@ impl Palette {
             }
             (Colour::Auto, None) => self.names.len() + position,
         };
-        CATEGORIES[index % CATEGORIES.len()]
+        let count = CATEGORIES.len();
+        (CATEGORIES[index % count], index / count)
     }
 }
