@@ -188,6 +188,10 @@ fn what_is_left_out_is_said() {
             .any(|t| t.starts_with("SP: 512: member left out")),
         "{found:?}"
     );
+    let samples = Series::histogram(&[1.0, 2.0, f64::NAN, f64::INFINITY], &Bins::Auto, false);
+    let found = texts(&one(samples.unwrap()).to_svg().unwrap());
+    let wanted = "2 of 4 samples not finite, left out";
+    assert!(found.iter().any(|t| t.ends_with(wanted)), "{found:?}");
     let series = line(&[0.0, 1.0, 2.0, 3.0], &[1.0, 0.5, -0.5, f64::NAN]).label("a");
     let figure = Figure::new().with(Panel::new(Axis::log10("x"), Axis::log10("y")).with(series));
     let found = texts(&figure.to_svg().unwrap());
