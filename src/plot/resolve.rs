@@ -267,6 +267,9 @@ impl Figure {
             for series in &panel.series {
                 let text = |n: &String| format!("{}: {n}", series.name());
                 found.extend(series.notes.iter().map(text));
+                if let Kind::HeatMap(map) = &series.kind {
+                    found.extend(map.note());
+                }
             }
             if self.panels.len() > 1 {
                 found.iter_mut().for_each(|n| *n = format!("{name}: {n}"));
