@@ -111,7 +111,7 @@ impl HeatMap {
 }
 
 /// One tick per label, at its place from 0 to 1 (from the bottom for rows), with texts where they
-/// fit along `length` pixels.
+/// fit along `length` pixels, and without marks between them where these would become a bar.
 pub(crate) fn label_ticks(labels: &[String], length: f64, upright: bool) -> Vec<Tick> {
     let n = labels.len() as f64;
     let size = |t: &String| {
@@ -123,9 +123,11 @@ pub(crate) fn label_ticks(labels: &[String], length: f64, upright: bool) -> Vec<
     };
     let largest = labels.iter().map(size).fold(1.0, f64::max);
     let stride = (largest * n / length.max(1.0)).ceil().max(1.0) as usize;
+    let crowded = length < 4.0 * n;
     labels
         .iter()
         .enumerate()
+        .filter(|(i, _)| !crowded || i % stride == 0)
         .map(|(i, text)| {
             let place = (i as f64 + 0.5) / n;
             Tick {

@@ -372,6 +372,10 @@ fn heat_maps_of_many_cells_are_one_picture() {
     assert!(few.matches("<rect").count() > 10_000 && !few.contains("<image"));
     let many = heat(101).to_svg().unwrap();
     assert!(many.matches("<rect").count() < 1_000);
+    assert!(
+        many.matches("<polyline").count() > 202,
+        "a tick for each cell"
+    );
     let start = "href=\"data:image/png;base64,iVBORw0KGgo";
     assert_eq!(many.matches(start).count(), 1);
     assert!(
@@ -381,6 +385,7 @@ fn heat_maps_of_many_cells_are_one_picture() {
     );
     let vast = heat(1500).to_svg().unwrap();
     assert!(vast.len() < 4_000_000, "{}", vast.len());
+    assert!(vast.matches("<polyline").count() < 200, "ticks are no bar");
     let wanted = "1500×1500 cells, shown as 1000×1000 means of neighbours";
     assert!(
         texts(&vast).iter().any(|t| t == wanted),
