@@ -55,6 +55,8 @@ pub struct Network {
     /// Settings for the record.
     pub settings: Value,
     build: Arc<Build>,
+    /// Whether something must grow with width, see [`Network::growing`].
+    grows: bool,
 }
 
 impl fmt::Debug for Network {
@@ -80,6 +82,7 @@ impl Network {
             blocks: None,
             settings,
             build: Arc::new(build),
+            grows: false,
         }
     }
 
@@ -87,6 +90,13 @@ impl Network {
     pub fn input_or_assumed(&self) -> Vec<usize> {
         let own = self.input.as_ref();
         own.unwrap_or(&self.assumed_input).clone()
+    }
+
+    /// The same network, of which something must grow with width: one that a user gave as a function of
+    /// width. Networks that are the same at every width would agree perfectly, and mean nothing.
+    pub fn growing(mut self) -> Self {
+        self.grows = true;
+        self
     }
 
     /// The same architecture at another width.
@@ -129,7 +139,8 @@ impl Network {
     /// from describing the network at this width, at twice it, and at `base_width`.
     ///
     /// # Errors
-    /// If the network cannot be built at one of those widths, or its layers differ among them.
+    /// If the network cannot be built at one of those widths, its layers differ among them, or nothing grows
+    /// where something must.
     pub fn infos(
         &self,
         outputs: usize,
@@ -157,6 +168,16 @@ impl Network {
         }
         for (a, b) in here.params.iter().zip(&wider.params) {
             check_growth(a, b, width)?;
+        }
+        let shapes = |d: &Description| d.params.iter().map(|p| p.shape.clone()).collect::<Vec<_>>();
+        if self.grows && !here.params.is_empty() && shapes(&here) == shapes(&wider) {
+            return Err(Error::setting(format!(
+                "the network is the same at width {width} and at width {}: no parameter grows with width",
+                2 * width
+            ))
+            .with_help(
+                "use the width in the function, such as |w| mlp(#{ width: w }); a network of one size is given without a function and without `width`",
+            ));
         }
         let role = |i: usize| {
             let (a, b) = (&here.params[i], &wider.params[i]);

@@ -22,7 +22,7 @@ fn mix(colour: Rgb, opacity: f64) -> RGBAColor {
     RGBColor(colour.0, colour.1, colour.2).mix(opacity)
 }
 
-/// Who cuts lines into dashes: plotters, or what comes after it, which gets the lines whole.
+/// Who cuts lines into dashes and draws pictures: plotters, or what comes after it, which gets lines and boxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dashes {
     Cut,
@@ -112,6 +112,33 @@ fn item<DB: DrawingBackend>(
         Item::Rect { from, to, colour } => {
             let corners = [ruler.point(*from), ruler.point(*to)];
             area.draw(&Rectangle::new(corners, mix(*colour, 1.0).filled()))
+        }
+        Item::Picture {
+            from,
+            to,
+            columns,
+            pixels,
+        } => {
+            if dashes == Dashes::Whole {
+                let corners = [ruler.point(*from), ruler.point(*to)];
+                return area.draw(&Rectangle::new(
+                    corners,
+                    mix(super::colour::FAINT, 1.0).filled(),
+                ));
+            }
+            let rows = pixels.len() / columns.max(&1);
+            let at = |column: usize, row: usize| {
+                let part = |a: f64, b: f64, i: usize, n: usize| a + (b - a) * i as f64 / n as f64;
+                ruler.point((
+                    part(from.0, to.0, column, *columns),
+                    part(from.1, to.1, row, rows),
+                ))
+            };
+            pixels.iter().enumerate().try_for_each(|(i, colour)| {
+                let (column, row) = (i % columns, i / columns);
+                let corners = [at(column, row), at(column + 1, row + 1)];
+                area.draw(&Rectangle::new(corners, mix(*colour, 1.0).filled()))
+            })
         }
         Item::Disc {
             centre,

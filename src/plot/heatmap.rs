@@ -11,6 +11,14 @@ use super::ticks::{Tick, short_number};
 /// Below this luminance white text reads better than black.
 pub(crate) const DARK: f64 = 0.19;
 
+/// More cells than these are a picture instead of shapes: an SVG of so many shapes is large and slow to show, and
+/// nobody edits single ones.
+const SHAPES: usize = 10_000;
+
+/// More cells in a row or column than these are shown as means of neighbours, since neither a screen nor paper
+/// shows as many apart; in every format, so that one figure says the same in all.
+const SHOWN: usize = 1_000;
+
 /// Width of the colour bar.
 pub(crate) const BAR: f64 = 18.0;
 
@@ -41,6 +49,46 @@ impl HeatMap {
             .then(|| colour_map(range.place(value.clamp(range.low, range.high))))
     }
 
+    /// Columns and rows that are shown.
+    fn shown(&self) -> (usize, usize) {
+        (
+            self.x_labels.len().min(SHOWN),
+            self.y_labels.len().min(SHOWN),
+        )
+    }
+
+    /// What a reader must know of cells that are not shown singly.
+    pub(crate) fn note(&self) -> Option<String> {
+        let (columns, rows) = (self.x_labels.len(), self.y_labels.len());
+        let (across, down) = self.shown();
+        ((across, down) != (columns, rows)).then(|| {
+            format!("{rows}×{columns} cells, shown as {down}×{across} means of neighbours")
+        })
+    }
+
+    /// The colours of what is shown, row by row: of the mean of the finite values where several cells are one.
+    fn pixels(&self, range: &Range) -> Vec<Rgb> {
+        let (across, down) = self.shown();
+        let part = |i: usize, shown: usize, all: usize| i * all / shown..(i + 1) * all / shown;
+        let mut pixels = Vec::with_capacity(across * down);
+        for row in 0..down {
+            let rows = &self.values[part(row, down, self.y_labels.len())];
+            for column in 0..across {
+                let columns = part(column, across, self.x_labels.len());
+                let values = rows.iter().flat_map(|r| &r[columns.clone()]);
+                let finite: Vec<f64> = values.copied().filter(|v| v.is_finite()).collect();
+                let count = finite.len() as f64;
+                // divided first, lest the sum of huge values overflow; NaN where there is none
+                let mean = match finite.is_empty() {
+                    true => f64::NAN,
+                    false => finite.iter().map(|v| v / count).sum(),
+                };
+                pixels.push(self.colour(range, mean).unwrap_or(FAINT));
+            }
+        }
+        pixels
+    }
+
     /// The numbers to write into cells.
     pub(crate) fn texts(&self) -> Vec<Vec<String>> {
         let range = self.range();
@@ -63,7 +111,7 @@ impl HeatMap {
 }
 
 /// One tick per label, at its place from 0 to 1 (from the bottom for rows), with texts where they
-/// fit along `length` pixels.
+/// fit along `length` pixels, and without marks between them where these would become a bar.
 pub(crate) fn label_ticks(labels: &[String], length: f64, upright: bool) -> Vec<Tick> {
     let n = labels.len() as f64;
     let size = |t: &String| {
@@ -75,9 +123,11 @@ pub(crate) fn label_ticks(labels: &[String], length: f64, upright: bool) -> Vec<
     };
     let largest = labels.iter().map(size).fold(1.0, f64::max);
     let stride = (largest * n / length.max(1.0)).ceil().max(1.0) as usize;
+    let crowded = length < 4.0 * n;
     labels
         .iter()
         .enumerate()
+        .filter(|(i, _)| !crowded || i % stride == 0)
         .map(|(i, text)| {
             let place = (i as f64 + 0.5) / n;
             Tick {
@@ -123,7 +173,16 @@ pub(crate) fn draw(map: &HeatMap, cell: &Cell, items: &mut Vec<Item>) {
         plot.width() / map.x_labels.len() as f64,
         plot.height() / map.y_labels.len() as f64,
     );
-    let texts = map.texts();
+    let many = map.x_labels.len() * map.y_labels.len() > SHAPES;
+    if many {
+        items.push(Item::Picture {
+            from: (plot.left, plot.top),
+            to: (plot.right, plot.bottom),
+            columns: map.shown().0,
+            pixels: map.pixels(&range),
+        });
+    }
+    let texts = if many { Vec::new() } else { map.texts() };
     let widest = texts
         .iter()
         .flatten()
@@ -135,7 +194,8 @@ pub(crate) fn draw(map: &HeatMap, cell: &Cell, items: &mut Vec<Item>) {
     } else {
         TICK
     };
-    for (row, values) in map.values.iter().enumerate() {
+    let cells = if many { &[][..] } else { &map.values[..] };
+    for (row, values) in cells.iter().enumerate() {
         for (column, &value) in values.iter().enumerate() {
             let from = (plot.left + column as f64 * w, plot.top + row as f64 * h);
             let colour = map.colour(&range, value);

@@ -65,6 +65,9 @@ impl Series {
         }
         if wild > 0 {
             series.remark = Some(format!("{wild} of {} not finite", samples.len()));
+            // a single set has no legend to say it
+            let text = format!("{wild} of {} samples not finite, left out", samples.len());
+            series.notes.push(text);
         }
         if outside > 0 {
             let text = format!("{outside} of {} samples outside the bins", samples.len());
@@ -186,7 +189,13 @@ mod tests {
         // numpy.histogram: the last bin includes its right edge.
         assert_eq!(histogram(&series).heights, [2.0, 3.0]);
         assert_eq!(series.legend_label().unwrap(), "h (1 of 8 not finite)");
-        assert_eq!(series.notes, ["2 of 8 samples outside the bins"]);
+        assert_eq!(
+            series.notes,
+            [
+                "1 of 8 samples not finite, left out",
+                "2 of 8 samples outside the bins"
+            ]
+        );
         let counted = Series::histogram(&samples, &Bins::Count(7), false).unwrap();
         assert_eq!(histogram(&counted).heights.iter().sum::<f64>(), 7.0);
     }

@@ -205,7 +205,7 @@ fn sample(entry: &Entry, (x, y): Point, items: &mut Vec<Item>) {
                 (0.0, -6.0),
             ];
             let edge = corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect();
-            items.push(line(edge, 1.5, Stroke::Solid));
+            items.push(line(edge, 1.5, entry.stroke));
         }
     }
     if let Some(shape) = entry.marker {

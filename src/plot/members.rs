@@ -56,6 +56,8 @@ impl Series {
     /// A member with a value that is not finite anywhere is left out everywhere, so that the line
     /// is a mean over the same members all along; the label then says how many remain and a note
     /// names them with the place of their first such value. With one member left there is no band.
+    /// Where no member would be left, the line is over all of them and ends before the first value that is
+    /// not finite: what led to it is to be seen.
     ///
     /// # Errors
     /// If a member's length differs from `x`'s, there is no member, or quantiles are not two rising
@@ -86,26 +88,46 @@ impl Series {
                 Some(at) => lost.push(format!("{i} (from x = {})", short_number(x[at], 6))),
             }
         }
+        let finite = |at: &usize| members.iter().all(|m| m[*at].is_finite());
+        let (drawn, end) = match kept.is_empty() {
+            true => (
+                members.iter().collect(),
+                (0..x.len()).take_while(finite).count(),
+            ),
+            false => (kept.clone(), x.len()),
+        };
         let (mut centre, mut low, mut high) = (Vec::new(), Vec::new(), Vec::new());
         for at in 0..x.len() {
-            let mut values: Vec<f64> = kept.iter().map(|m| m[at]).collect();
+            let mut values: Vec<f64> = match at < end {
+                true => drawn.iter().map(|m| m[at]).collect(),
+                false => Vec::new(),
+            };
             values.sort_by(f64::total_cmp);
             let (c, l, h) = summary(&values, spread);
             centre.push(c);
             low.push(l);
             high.push(h);
         }
+        for values in [&mut centre, &mut low, &mut high] {
+            // with nothing at all to draw, the figure is to say how much that is
+            if end > 0 {
+                values.truncate(end);
+            }
+        }
+        let x = x[..centre.len()].to_vec();
         let mut series = Self::line(x, centre)?;
-        if kept.len() > 1 {
+        if drawn.len() > 1 {
             series = series.interval(low, high, Whiskers::Band)?;
         }
         if !lost.is_empty() {
             series.remark = Some(format!("{} of {} members", kept.len(), members.len()));
-            let members = if lost.len() == 1 { "member" } else { "members" };
-            series.notes.push(format!(
-                "{members} left out, not finite: {}",
-                lost.join(", ")
-            ));
+            let what = match (kept.is_empty(), lost.len()) {
+                (true, 1) => "the line ends, its member is not finite",
+                (true, _) => "the line ends where the first member does, not finite are all",
+                (false, 1) => "member left out, not finite",
+                (false, _) => "members left out, not finite",
+            };
+            series.notes.push(format!("{what}: {}", lost.join(", ")));
         }
         Ok(series)
     }
@@ -198,6 +220,28 @@ mod tests {
         assert_eq!(series.legend_label().unwrap(), "a (0 of 1 members)");
         let single = Series::over_members(vec![1.0], &[vec![2.0]], Spread::StdDev).unwrap();
         assert_eq!(parts(&single), (vec![2.0], vec![], vec![]));
+    }
+
+    #[test]
+    fn where_all_members_diverge_the_line_ends_there() {
+        let members = [
+            vec![1.0, 2.0, 1e9, f64::INFINITY],
+            vec![3.0, 4.0, f64::NAN, f64::NAN],
+        ];
+        let series = Series::over_members(vec![0.0, 1.0, 2.0, 3.0], &members, Spread::MinMax)
+            .unwrap()
+            .label("8");
+        assert_eq!(
+            parts(&series),
+            (vec![2.0, 3.0], vec![1.0, 2.0], vec![3.0, 4.0])
+        );
+        assert_eq!(series.legend_label().unwrap(), "8 (0 of 2 members)");
+        assert_eq!(
+            series.notes,
+            [
+                "the line ends where the first member does, not finite are all: 0 (from x = 3), 1 (from x = 2)"
+            ]
+        );
     }
 
     #[test]

@@ -200,7 +200,8 @@ impl Figure {
     /// # Errors
     /// What [`Figure::check`] says.
     pub(crate) fn scene(&self) -> Result<(Scene, Geometry)> {
-        let resolved = self.resolve()?;
+        let figure = self.told_apart();
+        let resolved = figure.resolve()?;
         let layout = layout(&resolved)?;
         let mut items = Vec::new();
         let legend = shapes(&layout, &resolved.panels, &mut items);

@@ -1,6 +1,7 @@
 //! What a figure's data decide before anything is placed: ranges, colours, legend entries and notes
 //! about values that cannot be drawn. Pictures and previews share it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::axis::{Axis, Range};
@@ -8,7 +9,7 @@ use super::colour::{CATEGORIES, Rgb, width_colours};
 use super::figure::Figure;
 use super::panel::Panel;
 use super::series::{HeatMap, Kind, Series};
-use super::style::{Colour, Marker, Stroke, Whiskers};
+use super::style::{Colour, Marker, Stroke, Whiskers, repeated};
 use crate::error::{Error, Result};
 
 /// A panel with ranges and colours known.
@@ -208,6 +209,25 @@ fn shared<'a>(
 }
 
 impl Figure {
+    /// The figure in which series whose colour comes again, since there are more of them than colours, have
+    /// other line styles or markers.
+    pub(crate) fn told_apart(&self) -> Cow<'_, Self> {
+        let palette = Palette::of(self);
+        let mut figure = Cow::Borrowed(self);
+        for (i, panel) in self.panels.iter().enumerate() {
+            for (j, series) in panel.series.iter().enumerate() {
+                let (_, lap) = palette.pick(series, j);
+                if lap > 0 {
+                    let points = matches!(series.kind, Kind::Scatter { .. });
+                    let own = (series.stroke, series.marker);
+                    let series = &mut figure.to_mut().panels[i].series[j];
+                    (series.stroke, series.marker) = repeated(lap, points, own);
+                }
+            }
+        }
+        figure
+    }
+
     /// Finds ranges, colours, legend and notes.
     ///
     /// # Errors
@@ -247,6 +267,9 @@ impl Figure {
             for series in &panel.series {
                 let text = |n: &String| format!("{}: {n}", series.name());
                 found.extend(series.notes.iter().map(text));
+                if let Kind::HeatMap(map) = &series.kind {
+                    found.extend(map.note());
+                }
             }
             if self.panels.len() > 1 {
                 found.iter_mut().for_each(|n| *n = format!("{name}: {n}"));
@@ -275,7 +298,7 @@ impl Figure {
                 .series
                 .iter()
                 .enumerate()
-                .map(|(i, s)| (s, palette.colour(s, i)))
+                .map(|(i, s)| (s, palette.pick(s, i).0))
                 .collect();
             for (series, colour) in &series {
                 if let Some(entry) = entry(series, *colour) {
@@ -321,10 +344,28 @@ impl Figure {
     }
 }
 
-/// Adds what stands for a series unless the same is there; its remark goes into the label.
+/// Adds what stands for a series unless the same is there; its remark goes into the label. A line that has a band
+/// in one panel and, for want of members, none in another is the same.
 fn add_entry(legend: &mut Vec<(Entry, Vec<String>)>, entry: Entry, remark: Option<String>) {
-    match legend.iter_mut().find(|(e, _)| *e == entry) {
-        Some((_, remarks)) => remarks.extend(remark.filter(|r| !remarks.contains(r))),
+    let banded = |sample| match sample {
+        Sample::Line { .. } => Sample::Line { band: true },
+        other => other,
+    };
+    let same = |e: &Entry| {
+        banded(e.sample) == banded(entry.sample)
+            && *e
+                == Entry {
+                    sample: e.sample,
+                    ..entry.clone()
+                }
+    };
+    match legend.iter_mut().find(|(e, _)| same(e)) {
+        Some((e, remarks)) => {
+            if entry.sample == banded(entry.sample) {
+                e.sample = entry.sample;
+            }
+            remarks.extend(remark.filter(|r| !remarks.contains(r)));
+        }
         None => legend.push((entry, remark.into_iter().collect())),
     }
 }
@@ -390,12 +431,13 @@ impl Palette {
         }
     }
 
-    fn colour(&self, series: &Series, position: usize) -> Rgb {
+    /// The colour, and how often the palette was used up before it.
+    fn pick(&self, series: &Series, position: usize) -> (Rgb, usize) {
         let index = match (&series.colour, &series.label) {
-            (Colour::Fixed(colour), _) => return *colour,
+            (Colour::Fixed(colour), _) => return (*colour, 0),
             (Colour::Width(w), _) => {
                 let rank = self.widths.iter().position(|v| v.total_cmp(w).is_eq());
-                return rank.map_or(CATEGORIES[0], |i| self.colours[i]);
+                return (rank.map_or(CATEGORIES[0], |i| self.colours[i]), 0);
             }
             (Colour::Auto, Some(label)) => {
                 let name = (series.group.clone(), label.clone());
@@ -403,6 +445,7 @@ impl Palette {
             }
             (Colour::Auto, None) => self.names.len() + position,
         };
-        CATEGORIES[index % CATEGORIES.len()]
+        let count = CATEGORIES.len();
+        (CATEGORIES[index % count], index / count)
     }
 }

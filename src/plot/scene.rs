@@ -31,6 +31,13 @@ pub(crate) enum Item {
     },
     /// A filled rectangle from one corner to the other, on whole pixels, so that neighbours meet.
     Rect { from: Point, to: Point, colour: Rgb },
+    /// A picture of square pixels, row by row, stretched from one corner to the other.
+    Picture {
+        from: Point,
+        to: Point,
+        columns: usize,
+        pixels: Vec<Rgb>,
+    },
     /// A filled disc.
     Disc {
         centre: Point,

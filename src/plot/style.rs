@@ -101,6 +101,39 @@ impl Marker {
     }
 }
 
+/// Line style and marker of a series whose colour is taken for the `lap`-th time after the first: what the user
+/// gave stays where there is something else to vary.
+pub(crate) fn repeated(
+    lap: usize,
+    points: bool,
+    own: (Stroke, Option<Marker>),
+) -> (Stroke, Option<Marker>) {
+    const STROKES: [Stroke; 3] = [Stroke::Solid, Stroke::Dashed, Stroke::Dotted];
+    const MARKERS: [Marker; 4] = [
+        Marker::Circle,
+        Marker::Square,
+        Marker::Triangle,
+        Marker::Diamond,
+    ];
+    let (stroke, shape) = own;
+    let after = |laps: usize| {
+        let first = shape.map_or(0, |s| MARKERS.iter().position(|m| *m == s).unwrap_or(0));
+        Some(MARKERS[(first + laps) % MARKERS.len()])
+    };
+    match (lap, stroke) {
+        (0, _) => own,
+        _ if points => (stroke, after(lap)),
+        (_, Stroke::Solid) => (
+            STROKES[lap % STROKES.len()],
+            match lap / STROKES.len() {
+                0 => shape,
+                more => after(more),
+            },
+        ),
+        _ => (stroke, after(lap)),
+    }
+}
+
 /// How the interval around a line is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,4 +143,37 @@ pub enum Whiskers {
     Band,
     /// An error bar at each point.
     Bars,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_repeat_looks_like_another() {
+        for own in [(Stroke::Solid, None), (Stroke::Solid, Some(Marker::Square))] {
+            let mut seen: Vec<_> = (0..9).map(|lap| repeated(lap, false, own)).collect();
+            assert_eq!(seen[0], own);
+            seen.dedup();
+            let mut each = Vec::new();
+            for look in seen {
+                assert!(!each.contains(&look), "{look:?}");
+                each.push(look);
+            }
+        }
+        let dotted = (Stroke::Dotted, None);
+        assert_eq!(
+            repeated(1, false, dotted),
+            (Stroke::Dotted, Some(Marker::Square))
+        );
+        let points = (Stroke::Solid, Some(Marker::Triangle));
+        assert_eq!(
+            repeated(1, true, points),
+            (Stroke::Solid, Some(Marker::Diamond))
+        );
+        assert_eq!(
+            repeated(2, true, points),
+            (Stroke::Solid, Some(Marker::Circle))
+        );
+    }
 }

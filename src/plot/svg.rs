@@ -5,9 +5,11 @@
 
 use plotters::prelude::{IntoDrawingArea, SVGBackend};
 
+use super::bitmap::{self, Pixels};
+use super::colour::Rgb;
 use super::draw::{self, Dashes};
 use super::font;
-use super::scene::{Item, Scene};
+use super::scene::{Item, Point, Scene};
 use crate::error::Result;
 
 /// Units of the document per pixel: plotters has whole coordinates only.
@@ -37,6 +39,42 @@ fn attributes(item: &Item) -> String {
     }
 }
 
+/// Bytes as base64 (RFC 4648).
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let byte = |i: usize| u32::from(three.get(i).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            text.push(match digit > three.len() {
+                true => '=',
+                false => char::from(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63]),
+            });
+        }
+    }
+    text
+}
+
+/// A picture as an element that holds it as PNG.
+fn picture((from, to): (Point, Point), columns: usize, pixels: &[Rgb]) -> Result<String> {
+    let picture = Pixels {
+        width: columns,
+        height: pixels.len() / columns.max(1),
+        rgb: pixels.iter().flat_map(|c| [c.0, c.1, c.2]).collect(),
+    };
+    let at = |v: f64| (v * SCALE).round();
+    Ok(format!(
+        "<image x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" preserveAspectRatio=\"none\" \
+         style=\"image-rendering:optimizeSpeed;image-rendering:pixelated\" href=\"data:image/png;base64,{}\"/>",
+        at(from.0),
+        at(from.1),
+        at(to.0) - at(from.0),
+        at(to.1) - at(from.1),
+        base64(&bitmap::encode(&picture, 1.0)?)
+    ))
+}
+
 /// The scene as an SVG document.
 ///
 /// # Errors
@@ -62,10 +100,18 @@ pub(crate) fn write(scene: &Scene) -> Result<String> {
     for (i, line) in drawn.lines().enumerate().skip(1) {
         let element = i > 1 && line.starts_with('<') && !line.starts_with("</");
         match line.split_once(' ') {
-            Some((tag, rest)) if element => {
-                let more = items.next().map(attributes).unwrap_or_default();
-                out.extend([tag, " ", &more, rest]);
-            }
+            Some((tag, rest)) if element => match items.next() {
+                Some(Item::Picture {
+                    from,
+                    to,
+                    columns,
+                    pixels,
+                }) => out.push_str(&picture((*from, *to), *columns, pixels)?),
+                item => {
+                    let more = item.map(attributes).unwrap_or_default();
+                    out.extend([tag, " ", &more, rest]);
+                }
+            },
             _ => out.push_str(line),
         }
         // Breaks within a text element would be spaces of the text.
@@ -79,8 +125,20 @@ pub(crate) fn write(scene: &Scene) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plot::colour::Rgb;
     use crate::plot::scene::Anchor;
+
+    #[test]
+    fn bytes_in_base64() {
+        // RFC 4648, section 10
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
 
     #[test]
     fn elements_carry_what_their_items_need() {

@@ -103,7 +103,7 @@ fn panels_do_not_touch_and_data_stay_inside() {
             let points: Vec<(f64, f64)> = match item {
                 Item::Line { points, .. } | Item::Polygon { points, .. } => points.clone(),
                 Item::Disc { centre, .. } => vec![*centre],
-                Item::Rect { from, to, .. } => vec![*from, *to],
+                Item::Rect { from, to, .. } | Item::Picture { from, to, .. } => vec![*from, *to],
                 Item::Text {
                     at,
                     text,
@@ -188,6 +188,10 @@ fn what_is_left_out_is_said() {
             .any(|t| t.starts_with("SP: 512: member left out")),
         "{found:?}"
     );
+    let samples = Series::histogram(&[1.0, 2.0, f64::NAN, f64::INFINITY], &Bins::Auto, false);
+    let found = texts(&one(samples.unwrap()).to_svg().unwrap());
+    let wanted = "2 of 4 samples not finite, left out";
+    assert!(found.iter().any(|t| t.ends_with(wanted)), "{found:?}");
     let series = line(&[0.0, 1.0, 2.0, 3.0], &[1.0, 0.5, -0.5, f64::NAN]).label("a");
     let figure = Figure::new().with(Panel::new(Axis::log10("x"), Axis::log10("y")).with(series));
     let found = texts(&figure.to_svg().unwrap());
@@ -349,6 +353,73 @@ fn a_line_of_very_many_points_stays_small() {
     let y: Vec<f64> = x.iter().map(|v| (v * 0.37).sin() + v * 1e-5).collect();
     let svg = one(line(&x, &y)).to_svg().unwrap();
     assert!(svg.len() < 300_000, "{}", svg.len());
+}
+
+/// A heat map of `side` × `side` cells with one value that is not finite.
+fn heat(side: usize) -> Figure {
+    let mut values: Vec<Vec<f64>> = (0..side)
+        .map(|i| (0..side).map(|j| ((i * j) as f64 * 1e-4).sin()).collect())
+        .collect();
+    values[0][0] = f64::NAN;
+    let labels = || (0..side).map(|i| i.to_string()).collect();
+    let map = Series::heat_map(values, labels(), labels()).unwrap();
+    one(map)
+}
+
+#[test]
+fn heat_maps_of_many_cells_are_one_picture() {
+    let few = heat(100).to_svg().unwrap();
+    assert!(few.matches("<rect").count() > 10_000 && !few.contains("<image"));
+    let many = heat(101).to_svg().unwrap();
+    assert!(many.matches("<rect").count() < 1_000);
+    assert!(
+        many.matches("<polyline").count() > 202,
+        "a tick for each cell"
+    );
+    let start = "href=\"data:image/png;base64,iVBORw0KGgo";
+    assert_eq!(many.matches(start).count(), 1);
+    assert!(
+        !texts(&many)
+            .iter()
+            .any(|t| t.contains("means of neighbours"))
+    );
+    let vast = heat(1500).to_svg().unwrap();
+    assert!(vast.len() < 4_000_000, "{}", vast.len());
+    assert!(vast.matches("<polyline").count() < 200, "ticks are no bar");
+    let wanted = "1500×1500 cells, shown as 1000×1000 means of neighbours";
+    assert!(
+        texts(&vast).iter().any(|t| t == wanted),
+        "{:?}",
+        texts(&vast)
+    );
+    assert!(
+        texts(&vast)
+            .iter()
+            .any(|t| t.starts_with("1 value not finite")),
+        "{:?}",
+        texts(&vast)
+    );
+}
+
+#[test]
+fn series_beyond_the_palette_look_different() {
+    let mut panel = Panel::new(Axis::new("x"), Axis::new("y"));
+    for i in 0..20 {
+        let series = line(&[0.0, 1.0], &[f64::from(i), 1.0]);
+        panel = panel.with(series.label(format!("series {i}")));
+    }
+    let figure = Figure::new().with(panel);
+    let figure = figure.told_apart();
+    let legend = figure.resolve().unwrap().legend;
+    for (i, a) in legend.iter().enumerate() {
+        for b in &legend[..i] {
+            let look = |e: &super::resolve::Entry| (e.colour, e.stroke, e.marker);
+            assert_ne!(look(a), look(b), "{} and {}", a.name, b.name);
+        }
+    }
+    let svg = figure.to_svg().unwrap();
+    // each in the panel and in the legend
+    assert_eq!(svg.matches("stroke-dasharray").count(), 2 * 13);
 }
 
 #[test]

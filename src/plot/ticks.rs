@@ -162,7 +162,7 @@ fn log10(low: f64, high: f64, target: usize) -> Vec<Tick> {
         let labels: Vec<f64> = found.iter().map(|t| t.value).collect();
         found.extend(minor(1, &labels));
     } else {
-        let stride = (decades as usize).div_ceil(target).max(1) as i32;
+        let stride = stride(first, last, target);
         let plain = first >= -3 && last <= 3;
         let start = first.div_euclid(stride) * stride;
         let start = if start < first { start + stride } else { start };
@@ -182,13 +182,40 @@ fn log10(low: f64, high: f64, target: usize) -> Vec<Tick> {
         if stride == 1 {
             found.extend(minor(decades, &labels));
         } else {
-            found.extend((first..=last).map(|e| 10f64.powi(e)).filter_map(|value| {
+            let all = exponents(first, last, stride).map(|e| 10f64.powi(e));
+            found.extend(all.filter_map(|value| {
                 let free = labels.iter().all(|l| (l / value - 1.0).abs() > 1e-6);
                 free.then_some(Tick { value, text: None })
             }));
         }
     }
     found
+}
+
+/// Exponents from one label to the next: about `target` labels from `first` to `last`, beyond five at numbers
+/// that divide by five.
+fn stride(first: i32, last: i32, target: usize) -> i32 {
+    let least = ((last - first + 1).max(1) as usize).div_ceil(target) as i32;
+    let unit = match least {
+        ..=5 => return least,
+        6..=30 => 5,
+        31..=50 => 10,
+        _ => 50,
+    };
+    let round = (least + unit - 1) / unit * unit;
+    let labels = last.div_euclid(round) - (first - 1).div_euclid(round);
+    // one label says nothing of the scale
+    if labels < 2 { round - unit } else { round }
+}
+
+/// Exponents of all ticks: between two labels as many as there is room for, lest over hundreds of decades the
+/// ticks become a bar and the grid a grey area.
+fn exponents(first: i32, last: i32, stride: i32) -> impl Iterator<Item = i32> {
+    let step = (stride / 5).max(1);
+    let start = first.div_euclid(step) * step;
+    (start..=last)
+        .step_by(step as usize)
+        .filter(move |e| *e >= first)
 }
 
 /// `m`·10^`e` in plain digits.
@@ -205,8 +232,10 @@ fn log2(low: f64, high: f64, target: usize) -> Vec<Tick> {
         few.retain(|t| t.value > 0.0);
         return few;
     }
-    let stride = ((last - first + 1) as usize).div_ceil(target).max(1) as i32;
-    (first..=last)
+    let stride = stride(first, last, target);
+    // up to five exponents the labels begin with the first, as widths do
+    let origin = if stride <= 5 { first } else { 0 };
+    exponents(first, last, stride)
         .map(|e| {
             let text = if first < -6 || last > 16 {
                 power_text(2, e)
@@ -217,7 +246,7 @@ fn log2(low: f64, high: f64, target: usize) -> Vec<Tick> {
             };
             Tick {
                 value: 2f64.powi(e),
-                text: ((e - first) % stride == 0).then_some(text),
+                text: ((e - origin) % stride == 0).then_some(text),
             }
         })
         .collect()
@@ -307,6 +336,36 @@ mod tests {
         );
         assert_eq!(texts(Scale::Log2, 0.2, 2.0, 8), ["1/4", "1/2", "1", "2"]);
         assert_eq!(texts(Scale::Log2, 1.0, 2f64.powi(20), 8)[0], "2⁰");
+    }
+
+    #[test]
+    fn ticks_between_labels_are_few_over_many_decades() {
+        for (scale, low, high) in [
+            (Scale::Log10, 1e-300, 1e300),
+            (Scale::Log10, 1e-9, 1e40),
+            (Scale::Log10, 1.0, 1e38),
+            (Scale::Log2, 1e-300, 1e300),
+            (Scale::Log2, 1.0, 1e12),
+        ] {
+            for target in [2, 5, 9] {
+                let found = ticks(&Range { scale, low, high }, target);
+                let labels = found.iter().filter(|t| t.text.is_some()).count();
+                assert!(labels >= 2, "{low} {high} {target}: {found:?}");
+                assert!(found.len() <= 6 * (labels + 1), "{low} {high} {target}");
+            }
+        }
+        assert_eq!(
+            texts(Scale::Log10, 1e-300, 1e300, 7),
+            [
+                "10⁻³⁰⁰",
+                "10⁻²⁰⁰",
+                "10⁻¹⁰⁰",
+                "10⁰",
+                "10¹⁰⁰",
+                "10²⁰⁰",
+                "10³⁰⁰"
+            ]
+        );
     }
 
     #[test]

@@ -180,7 +180,8 @@ impl Table {
     pub fn markdown(&self) -> String {
         let columns: Vec<Vec<String>> = (0..self.columns.len()).map(|i| self.shown(i)).collect();
         let line = |cells: Vec<String>| {
-            let cells: Vec<String> = cells.iter().map(|c| c.replace('|', "\\|")).collect();
+            let escaped = |c: &String| on_one_line(&c.replace('|', "\\|"), "<br>");
+            let cells: Vec<String> = cells.iter().map(escaped).collect();
             format!("| {} |\n", cells.join(" | "))
         };
         let rule = |i: usize| if self.is_right(i) { "--:" } else { "---" };
@@ -216,6 +217,12 @@ impl Table {
         };
         self.rows.iter().map(show).collect()
     }
+}
+
+/// A text without its line breaks, which would end a table's row.
+fn on_one_line(text: &str, between: &str) -> String {
+    let lines: Vec<&str> = text.split(['\n', '\r']).filter(|l| !l.is_empty()).collect();
+    lines.join(between)
 }
 
 /// How a column shows its floats: about four digits of the largest.
@@ -254,11 +261,17 @@ impl Digits {
 impl fmt::Display for Table {
     /// Columns aligned, numbers to the right and words to the left, a rule below the names.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns: Vec<Vec<String>> = (0..self.columns.len()).map(|i| self.shown(i)).collect();
+        let one_line = |cells: &[String]| -> Vec<String> {
+            cells.iter().map(|cell| on_one_line(cell, " ")).collect()
+        };
+        let columns: Vec<Vec<String>> = (0..self.columns.len())
+            .map(|i| one_line(&self.shown(i)))
+            .collect();
+        let names = one_line(&self.columns);
         let width = |s: &String| s.chars().count();
         let widths: Vec<usize> = columns
             .iter()
-            .zip(&self.columns)
+            .zip(&names)
             .map(|(cells, name)| cells.iter().chain([name]).map(width).max().unwrap_or(0))
             .collect();
         let line = |cells: Vec<&str>| {
@@ -273,11 +286,7 @@ impl fmt::Display for Table {
             padded.join("  ").trim_end().to_string()
         };
         let rule: Vec<String> = widths.iter().map(|n| "─".repeat(*n)).collect();
-        writeln!(
-            f,
-            "{}",
-            line(self.columns.iter().map(String::as_str).collect())
-        )?;
+        writeln!(f, "{}", line(names.iter().map(String::as_str).collect()))?;
         write!(f, "{}", rule.join("  "))?;
         for i in 0..self.rows.len() {
             write!(
@@ -378,6 +387,22 @@ mod tests {
             t.markdown(),
             "| a\\|b | loss |\n| --- | --: |\n| x | 0.5000 |\n"
         );
+    }
+
+    #[test]
+    fn line_breaks_end_no_row() {
+        let mut t = Table::new(vec!["rule\nname".into(), "loss".into()]).unwrap();
+        t.push(vec![Cell::Text("two\r\nlines\n".into()), Cell::Int(1)])
+            .unwrap();
+        assert_eq!(
+            t.to_string(),
+            "rule name  loss\n─────────  ────\ntwo lines     1"
+        );
+        assert_eq!(
+            t.markdown(),
+            "| rule<br>name | loss |\n| --- | --: |\n| two<br>lines | 1 |\n"
+        );
+        assert!(t.csv().unwrap().contains("\"two\r\nlines\n\""));
     }
 
     #[test]

@@ -46,6 +46,7 @@ mod script_values;
 mod scripts;
 mod second_order;
 mod std_coord;
+mod std_diverged;
 mod std_edge;
 mod transformer;
 

@@ -162,6 +162,45 @@ fn mistakes_with_networks_name_the_setting_or_the_layer() {
 }
 
 #[test]
+fn a_network_that_is_the_same_at_every_width_is_refused() {
+    let same =
+        "the network is the same at width 64 and at width 128: no parameter grows with width";
+    let help = "use the width in the function, such as |w| mlp(#{ width: w })";
+    fails(&[
+        (
+            "init(|w| mlp(#{ width: 32 }), mup(), #{ width: 64 })",
+            &[same, help],
+        ),
+        (
+            "init(|w| mlp(#{ width: 32 }), sp(), #{ width: 64 })",
+            &[same, help],
+        ),
+        (
+            "init(mlp(#{ width: 32, depth: 1 }), sp(), #{ width: 64 })",
+            &[same],
+        ),
+        (
+            "import \"std/width\" as width;
+            width::study(#{ network: |w| sequential([flatten(), linear(7)]), stream: data::teacher(), widths: [64, 8] })",
+            &["at width 8 and at width 16"],
+        ),
+        (
+            "init(sequential([flatten(), linear(7)]), sp(), #{ width: 64 })",
+            &[
+                "the setting `width` is 64, but the network is of one size",
+                "|w| sequential([flatten(), linear(w)",
+            ],
+        ),
+    ]);
+    // of one size, and meant to be
+    assert_eq!(
+        text("let m = init(sequential([flatten(), linear(7)]), sp()); type_of(m)"),
+        "Model"
+    );
+    assert_eq!(text("type_of(init(mlp(#{ depth: 1 }), sp()))"), "Model");
+}
+
+#[test]
 fn mistakes_with_tensors_name_the_operation_and_the_shapes() {
     fails(&[
         (

@@ -77,7 +77,7 @@ fn wrong_settings_are_named() {
     for (script, text) in [
         (
             "edge::study(#{})".to_string(),
-            "edge::study needs the setting network",
+            "edge::study needs the setting `network`",
         ),
         (
             format!("edge::study(#{{ {network}, every: 0 }})"),

@@ -53,7 +53,8 @@ impl Figure {
     /// # Errors
     /// As [`Figure::check`].
     pub fn preview(&self, columns: usize, rows: usize, colour: bool) -> Result<String> {
-        let resolved = self.resolve()?;
+        let figure = self.told_apart();
+        let resolved = figure.resolve()?;
         let columns = columns.clamp(30, 1_000);
         let title = self
             .title

@@ -111,7 +111,8 @@ mod functions {
     /// of one or more members, which share the architecture and differ in seed; every parameter has
     /// shape `[members, …]`. Initial values depend on (member's seed, parameter's path) alone.
     ///
-    /// The network may be given as a function of width, with the width among the settings. Input
+    /// The network may be given as a function of width, with the width among the settings; then something
+    /// must grow with width, for networks that are the same at every width agree and mean nothing. Input
     /// shape and number of outputs that the network leaves open are taken from the stream when a
     /// trainer is made; until then 3×32×32 (128 tokens for a transformer) and 10 are assumed.
     ///
@@ -130,8 +131,17 @@ mod functions {
     ) -> RhaiResultOf<ModelValue> {
         let o = InitOptions::from_map(&ctx, &settings)?;
         let network = match (o.width, network.width) {
-            (Some(width), Some(_)) => network.at(width),
-            _ => network,
+            (Some(width), Some(_)) => network.at(width).growing(),
+            (Some(width), None) => {
+                let error = Error::setting(format!(
+                    "init: the setting `width` is {width}, but the network is of one size"
+                ));
+                return Err(raise(
+                    &ctx,
+                    error.with_help("write it as a function of width, such as |w| sequential([flatten(), linear(w), relu(), linear(10)]), or leave `width` out"),
+                ));
+            }
+            (None, _) => network,
         };
         build(&ctx, network, &rule, o).or_raise(&ctx)
     }

@@ -108,7 +108,7 @@ pub fn network_of(function: StoredFn, width: usize) -> Result<Network> {
     network.assumed_input = first.assumed_input;
     network.outputs = first.outputs;
     network.blocks = first.blocks;
-    Ok(network)
+    Ok(network.growing())
 }
 
 /// Layers under their numbers as names.

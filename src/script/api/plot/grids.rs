@@ -149,7 +149,8 @@ mod functions {
     use super::*;
 
     /// A matrix, array of rows or tensor with two axes, as coloured cells; row 0 is at the top, and
-    /// NaN an empty cell.
+    /// NaN an empty cell. Of more than 1000 rows or columns the colours are of means of neighbours, with a
+    /// note; more than 10 000 cells are a picture within an SVG, and have no numbers written into them.
     ///
     /// ```rhai
     /// let f = plot::heatmap([[1.0, 0.9], [0.9, 1.0]], #{ x_ticks: [64, 128], y_ticks: [64, 128], value_label: "correlation" });
