@@ -62,11 +62,17 @@ impl GpuScores {
         self.rows
     }
 
-    /// The scores of what the plan's last forward pass left.
+    /// The scores of what the plan's last forward pass left; NaN of members that are not `active`.
     ///
     /// # Errors
     /// If labels do not fit the outputs or the loss.
-    pub fn of(&self, plan: GpuPlan<'_>, labels: &Labels, loss: Loss) -> Result<Scores> {
+    pub fn of(
+        &self,
+        plan: GpuPlan<'_>,
+        labels: &Labels,
+        loss: Loss,
+        active: &[bool],
+    ) -> Result<Scores> {
         let (members, rows, width) = (self.members, self.rows, self.width);
         let at = address(&self.labels)?;
         let (classes, targets) = match (labels, loss) {
@@ -82,7 +88,8 @@ impl GpuScores {
             }
         };
         let finite = address(&self.finite)?;
-        self.gpu.upload(&vec![1u32; members], finite)?;
+        let on: Vec<u32> = active.iter().map(|&on| on.into()).collect();
+        self.gpu.upload(&on, finite)?;
         let losses = address(&self.each)?;
         let right = losses + (8 * (members + 1) * rows) as u64;
         let (blocks, wide) = row_grid(rows, width);
@@ -107,6 +114,11 @@ impl GpuScores {
         let mut is_finite = vec![0u32; members];
         self.gpu.download(finite, &mut is_finite)?;
         let (losses, right) = found.split_at(members + 1);
+        let of_active = |losses: &[f64]| {
+            let each = losses.iter().zip(active);
+            each.map(|(&loss, &on)| if on { loss } else { f64::NAN })
+                .collect()
+        };
         let any = is_finite.contains(&1);
         let accuracy = || {
             let each = right.iter().zip(&is_finite);
@@ -115,7 +127,7 @@ impl GpuScores {
         };
         let are_classes = classes != 0;
         Ok(Scores {
-            loss: losses[..members].to_vec(),
+            loss: of_active(losses),
             accuracy: are_classes.then(accuracy),
             ensemble_loss: any.then(|| losses[members]),
             ensemble_accuracy: (any && are_classes).then(|| right[members]),

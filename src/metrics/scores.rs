@@ -7,6 +7,7 @@ use super::{Average, Loss, accuracy, ensemble_accuracy, ensemble_cross_entropy, 
 use crate::data::{Batch, Labels};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EVAL_OUTPUTS, Model};
+use crate::tensor::elem::{Elem, dispatch, write};
 
 /// Losses and accuracies, means over examples.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,13 +97,27 @@ impl Scores {
     }
 }
 
+/// Makes the outputs of members that are not active NaN.
+fn spoil(outputs: &Tensor, active: &[bool]) -> Result<()> {
+    let each = outputs.elem_count() / active.len().max(1);
+    dispatch!(outputs, T => write(outputs, |all: &mut [T]| {
+        for (outputs, active) in all.chunks_exact_mut(each.max(1)).zip(active) {
+            if !active {
+                outputs.fill(T::of(f64::NAN));
+            }
+        }
+        Ok(())
+    }))
+}
+
 /// Number of examples.
 fn size(batch: &Batch) -> usize {
     batch.inputs.dims().first().copied().unwrap_or(0)
 }
 
 /// The scores of a model on examples, and if `keep` the outputs `[members, points, …, outputs]`, on the
-/// host. On a GPU the scores are found there.
+/// host. On a GPU the scores are found there. A member that is not `active` has diverged before, and is
+/// NaN: what its parameters were left at says nothing.
 ///
 /// # Errors
 /// If examples do not fit the model or the loss, or the user asks to stop.
@@ -110,6 +125,7 @@ pub fn scores(
     model: &mut Model,
     test: &Batch,
     loss: Loss,
+    active: &[bool],
     keep: bool,
 ) -> Result<(Scores, Option<Tensor>)> {
     let points = size(test);
@@ -129,7 +145,7 @@ pub fn scores(
                 Some(place) => place,
                 None => GpuScores::new(passes, &labels, members, [rows, width])?,
             };
-            let found = on_gpu.insert(place).of(passes, &labels, loss)?;
+            let found = on_gpu.insert(place).of(passes, &labels, loss, active)?;
             parts.push((share(plan.batch()), found));
             Ok(match keep {
                 true => vec![plan.output().clone()],
@@ -137,6 +153,7 @@ pub fn scores(
             })
         })?;
         outputs = kept.into_iter().next();
+        outputs.iter().try_for_each(|all| spoil(all, active))?;
     } else {
         // what is not kept is made in pieces
         let fits = match keep {
@@ -147,6 +164,7 @@ pub fn scores(
         for start in (0..points).step_by(piece) {
             let part = test.narrow(start, piece.min(points - start))?;
             let found = model.predict(&part.inputs)?;
+            spoil(&found, active)?;
             parts.push((share(size(&part)), Scores::of(&found, &part.labels, loss)?));
             outputs = keep.then_some(found);
         }

@@ -29,7 +29,8 @@ impl Trainer {
     /// Measures on the test set, and keeps the outputs if that is wanted.
     pub(super) fn test(&mut self, keep: bool) -> Result<()> {
         let test = self.test_batch()?;
-        let (found, outputs) = scores(&mut write(&self.model), &test, self.loss, keep)?;
+        let active = &self.active;
+        let (found, outputs) = scores(&mut write(&self.model), &test, self.loss, active, keep)?;
         if let Some(outputs) = outputs {
             self.record.predictions.insert(self.step, outputs);
         }

@@ -15,6 +15,7 @@ use widthwise::tensor::elem::to_f64;
 use widthwise::tensor::rng::Key;
 
 const INPUTS: usize = 5;
+const ACTIVE: [bool; 3] = [true; 3];
 
 fn gpus() -> Vec<Place> {
     let mut all = vec![Place::Gpu(Arc::new(Gpu::emulated()))];
@@ -84,7 +85,7 @@ fn check(
 ) -> Result<Scores> {
     let on = |place: &Place, dtype| {
         let mut model = model(network(), place, dtype, spoilt)?;
-        scores(&mut model, test, loss, true)
+        scores(&mut model, test, loss, &ACTIVE, true)
     };
     let (cpu, kept) = on(&Place::Cpu, DType::F64)?;
     let optional = |value: Option<f64>| value.into_iter().collect::<Vec<_>>();
@@ -193,6 +194,40 @@ fn members_that_diverged_are_left_out() -> Result<()> {
     Ok(())
 }
 
+/// What a member was left at when it diverged may be finite.
+#[test]
+fn members_that_diverged_before_are_left_out() -> Result<()> {
+    let test = Batch {
+        inputs: numbers("inputs", &[20, INPUTS])?,
+        labels: classes(&[20], 3)?,
+    };
+    let on = |place: &Place, active: [bool; 3]| {
+        let mut model = model(network(3), place, DType::F64, &[])?;
+        scores(&mut model, &test, Loss::CrossEntropy, &active, true)
+    };
+    let (all, _) = on(&Place::Cpu, ACTIVE)?;
+    let mut places = gpus();
+    places.push(Place::Cpu);
+    for place in places {
+        let (found, outputs) = on(&place, [true, false, true])?;
+        assert!(found.loss[1].is_nan() && found.accuracy.unwrap()[1].is_nan());
+        close("loss", &[found.loss[0]], &[all.loss[0]], 1e-12);
+        let outputs = to_f64(&outputs.unwrap())?;
+        let each = outputs.len() / 3;
+        for (i, output) in outputs.iter().enumerate() {
+            assert_eq!(output.is_nan(), i / each == 1, "{i}");
+        }
+        assert!(
+            found
+                .ensemble_loss
+                .is_some_and(|loss| loss != all.ensemble_loss.unwrap())
+        );
+        let (none, _) = on(&place, [false; 3])?;
+        assert_eq!(none.ensemble_loss, None);
+    }
+    Ok(())
+}
+
 /// Equal outputs: the first is the answer.
 #[test]
 fn of_equal_outputs_the_first_counts() -> Result<()> {
@@ -230,7 +265,7 @@ fn labels_that_do_not_fit_are_refused_as_on_the_cpu() -> Result<()> {
     };
     for place in gpus() {
         let mut model = model(network(3), &place, DType::F32, &[])?;
-        let error = scores(&mut model, &test, Loss::CrossEntropy, false).unwrap_err();
+        let error = scores(&mut model, &test, Loss::CrossEntropy, &ACTIVE, false).unwrap_err();
         let message = "does not fit a network with 3 outputs";
         assert!(error.message.contains(message), "{error}");
     }
