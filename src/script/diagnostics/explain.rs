@@ -1,5 +1,7 @@
 //! What each kind of Rhai error says to a user.
 
+use std::collections::BTreeSet;
+
 use rhai::{Dynamic, EvalAltResult, ParseErrorType};
 
 use super::super::api::train::BUSY;
@@ -101,12 +103,18 @@ pub(super) fn explain(error: &EvalAltResult, known: &Known, place: Option<&Place
             format!("`{name}` is a constant and cannot be assigned to"),
             vec!["declare it with `let`".into()],
         ),
-        // a trainer that a probe or a schedule captured; nothing else calls back while it is changed
-        EvalAltResult::ErrorDataRace(name, _) => explained(
-            "other",
-            format!("`{name}` is busy: it is at work in the call that led here"),
-            vec![format!("a trainer is busy while it steps: {BUSY}")],
-        ),
+        // a trainer that a probe or a schedule has captured, or an array that it goes through
+        EvalAltResult::ErrorDataRace(name, _) => {
+            let what = match name.as_str() {
+                "" => "a variable of the closure".to_string(),
+                name => format!("`{name}`"),
+            };
+            explained(
+                "other",
+                format!("{what} is busy: it is at work in the call that led here"),
+                vec![format!("a trainer is busy while it steps: {BUSY}")],
+            )
+        }
         EvalAltResult::ErrorUnboundThis(_) => explained(
             "name",
             "`this` exists only in a method call",
@@ -121,7 +129,7 @@ fn too_large(what: &str) -> Explained {
     let (message, help) = if what.contains("string") {
         (
             format!("a string is longer than {} MB", STRING_BYTES >> 20),
-            "write_text writes one part of a text after the other, each to a file of its own",
+            "keep the parts in an array, and write each with write_text",
         )
     } else if what.contains("map") {
         (
@@ -344,8 +352,16 @@ fn function(signature: &str, known: &Known, place: Option<&Place>) -> Explained 
         return explained("name", format!("there is no function `{name}`"), help);
     }
     let declared = known.declarations(name);
-    if !declared.is_empty() {
-        return ill_called(name, &given, receiver, &declared);
+    let is_of = |ty: &str| receiver.is_none_or(|r| ty.is_empty() || ty == r);
+    let fitting = declared.iter().filter(|(ty, _)| is_of(ty));
+    let fitting: Vec<&str> = fitting.map(|(_, signature)| *signature).collect();
+    if !fitting.is_empty() {
+        let on = receiver.map(|r| format!(" on {r}")).unwrap_or_default();
+        return explained(
+            "type",
+            format!("`{name}` cannot be called{on} with {given}"),
+            vec![format!("it is {}", fitting.join("; "))],
+        );
     }
     let mut help = Vec::new();
     match types.first().filter(|_| method) {
@@ -355,12 +371,22 @@ fn function(signature: &str, known: &Known, place: Option<&Place>) -> Explained 
                 help.push(near);
             } else if known.members(receiver, Kind::Property).contains(&name) {
                 help.push(format!("`{name}` is a property: write .{name} without ()"));
+            } else if let Some(other) = here_called(name) {
+                help.push(other);
             } else if methods.is_empty() {
-                help.extend(did_you_mean(name, known.function_names()));
+                // what it is of says more than a name that is near
+                if owners(&declared).is_none() {
+                    help.extend(did_you_mean(name, known.function_names()));
+                }
             } else {
                 help.push(format!("{receiver} has the methods {}", methods.join(", ")));
             }
-            explained("name", no_method(receiver, name), help)
+            let message = no_method(receiver, name);
+            let message = match owners(&declared) {
+                Some(owners) => format!("{message}; {owners}"),
+                None => message,
+            };
+            explained("name", message, help)
         }
         None => {
             if let Some(path) = known.elsewhere(name) {
@@ -386,6 +412,7 @@ fn no_method(receiver: &str, name: &str) -> String {
 fn here_called(name: &str) -> Option<String> {
     Some(match name {
         "pow" | "power" => "a power is written x ** y".into(),
+        "to_float" | "to_int" => "a string is read by parse_float(text) or parse_int(text)".into(),
         "ceil" => "did you mean `ceiling`?".into(),
         _ => return None,
     })
@@ -412,35 +439,15 @@ fn of_other_module(
     Some(explained("name", message, vec![help]))
 }
 
-/// A function that is declared for other types or numbers of arguments; `declared` has the type of
-/// the first of each declaration.
-fn ill_called(
-    name: &str,
-    given: &str,
-    receiver: Option<&String>,
-    declared: &[(&str, &str)],
-) -> Explained {
-    let is_of = |ty: &str| receiver.is_none_or(|r| ty.is_empty() || ty == r);
-    let fitting = declared.iter().filter(|(ty, _)| is_of(ty));
-    let fitting: Vec<&str> = fitting.map(|(_, signature)| *signature).collect();
-    match receiver {
-        Some(receiver) if fitting.is_empty() => {
-            let mut of: Vec<String> = declared.iter().map(|(ty, _)| format!("{ty}s")).collect();
-            of.sort_unstable();
-            of.dedup();
-            let message = format!("{}; it is of {}", no_method(receiver, name), of.join(", "));
-            explained("name", message, vec![])
-        }
-        _ => {
-            let on = receiver.map(|r| format!(" on {r}")).unwrap_or_default();
-            let message = format!("`{name}` cannot be called{on} with {given}");
-            explained(
-                "type",
-                message,
-                vec![format!("it is {}", fitting.join("; "))],
-            )
-        }
-    }
+/// "it is of arrays": the types that have a method, as far as users meet them.
+fn owners(declared: &[(&str, &str)]) -> Option<String> {
+    let common = |ty: &&str| {
+        !matches!(*ty, "" | "nothing") && (*ty == "int" || !ty.ends_with(char::is_numeric))
+    };
+    let of = declared.iter().map(|(ty, _)| *ty).filter(common);
+    let of: BTreeSet<String> = of.map(|ty| format!("{ty}s")).collect();
+    let of: Vec<String> = of.into_iter().collect();
+    (!of.is_empty()).then(|| format!("it is of {}", of.join(", ")))
 }
 
 /// Rhai tells unknown properties of custom types as a sentence.

@@ -223,13 +223,16 @@ impl<'a> Known<'a> {
 }
 
 /// The type of the first argument in `array.push(item: any)` and in `to_float(x: int) -> float`;
-/// nothing where any will do.
+/// empty where any will do, and `nothing` where there is no argument.
 fn first_type<'s>(signature: &'s str, name: &str) -> Option<&'s str> {
     let (before, rest) = signature.split_once('(')?;
     if let Some(receiver) = before.strip_suffix(name)?.strip_suffix('.') {
         return Some(receiver);
     }
     let (first, _) = rest.split_once([',', ')'])?;
+    if first.is_empty() {
+        return Some("nothing");
+    }
     Some(match first.split_once(": ") {
         Some((_, "any")) | None => "",
         Some((_, ty)) => ty,

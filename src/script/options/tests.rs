@@ -118,7 +118,7 @@ fn wrong_types_show_value_and_type() {
         (
             "width",
             Dynamic::from("big"),
-            "thing: setting `width`: expected integer from 0 up, found \"big\" (string)",
+            "thing: setting `width`: expected integer (from 1 up), found \"big\" (string)",
         ),
         (
             "width",
