@@ -159,7 +159,7 @@ fn an_error_in_a_callback_keeps_its_place_and_can_be_caught() {
         .unwrap_err();
     assert_eq!(
         e.to_string(),
-        "step 0: the function must return f64, but returned string"
+        "step 0: the function must return a number, but returned \"fast\" (string)"
     );
 }
 

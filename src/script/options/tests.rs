@@ -123,12 +123,12 @@ fn wrong_types_show_value_and_type() {
         (
             "width",
             Dynamic::from(-3_i64),
-            "thing: setting `width`: expected integer from 0 up, found -3 (integer)",
+            "thing: setting `width`: expected integer (from 1 up), found -3 (integer)",
         ),
         (
             "width",
             Dynamic::from(1.5),
-            "thing: setting `width`: expected integer from 0 up, found 1.5 (float)",
+            "thing: setting `width`: expected integer (from 1 up), found 1.5 (float)",
         ),
         (
             "widths",
