@@ -133,7 +133,7 @@ fn wrong_types_show_value_and_type() {
         (
             "widths",
             Dynamic::from(4_i64),
-            "thing: setting `widths`: expected array, each element: integer from 0 up, found 4 (integer)",
+            "thing: setting `widths`: expected array, each element: integer (from 1 to 4096), found 4 (integer)",
         ),
         (
             "widths",
