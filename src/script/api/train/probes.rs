@@ -46,7 +46,7 @@ pub mod probes {
         Ok(ProbeValue {
             name: name.into(),
             when,
-            measured: Measured::Function(function),
+            measured: Measured::Function(Box::new(function)),
         })
     }
 

@@ -24,7 +24,7 @@ pub struct ProbeValue {
 #[derive(Debug, Clone)]
 pub(super) enum Measured {
     /// What a function gives.
-    Function(StoredFn),
+    Function(Box<StoredFn>),
     /// The sharpness on some examples.
     Sharpness(Arc<Batch>, EigenvalueSettings),
 }
@@ -47,7 +47,7 @@ impl ProbeValue {
     /// Name and function of a probe that has one.
     pub(super) fn function(self) -> Option<(String, StoredFn)> {
         match self.measured {
-            Measured::Function(function) => Some((self.name, function)),
+            Measured::Function(function) => Some((self.name, *function)),
             Measured::Sharpness(..) => None,
         }
     }
