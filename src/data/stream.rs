@@ -44,6 +44,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Number of examples.
+    pub fn size(&self) -> usize {
+        self.inputs.dims().first().copied().unwrap_or(0)
+    }
+
     /// The `size` examples from `start` on.
     ///
     /// # Errors

@@ -110,11 +110,6 @@ fn spoil(outputs: &Tensor, active: &[bool]) -> Result<()> {
     }))
 }
 
-/// Number of examples.
-fn size(batch: &Batch) -> usize {
-    batch.inputs.dims().first().copied().unwrap_or(0)
-}
-
 /// The scores of a model on examples, and if `keep` the outputs `[members, points, …, outputs]`, on the
 /// host. On a GPU the scores are found there. A member that is not `active` has diverged before, and is
 /// NaN: what its parameters were left at says nothing.
@@ -128,7 +123,7 @@ pub fn scores(
     active: &[bool],
     keep: bool,
 ) -> Result<(Scores, Option<Tensor>)> {
-    let points = size(test);
+    let points = test.size();
     let share = |part: usize| part as f64 / points as f64;
     let mut parts = Vec::new();
     let mut outputs = None;
@@ -165,7 +160,7 @@ pub fn scores(
             let part = test.narrow(start, piece.min(points - start))?;
             let found = model.predict(&part.inputs)?;
             spoil(&found, active)?;
-            parts.push((share(size(&part)), Scores::of(&found, &part.labels, loss)?));
+            parts.push((share(part.size()), Scores::of(&found, &part.labels, loss)?));
             outputs = keep.then_some(found);
         }
     }

@@ -10,11 +10,6 @@ use crate::metrics::scores;
 /// Outputs up to so many bytes are kept without asking whether there is memory for them.
 const SMALL: u128 = 64 << 20;
 
-/// Number of examples.
-fn size(batch: &Batch) -> usize {
-    batch.inputs.dims().first().copied().unwrap_or(0)
-}
-
 impl Trainer {
     /// The first `test_points` examples of the test set.
     ///
@@ -22,7 +17,7 @@ impl Trainer {
     /// If the stream's test set cannot be had.
     pub fn test_batch(&self) -> Result<Batch> {
         let test = self.stream.test_set()?;
-        let all = size(&test);
+        let all = test.size();
         test.narrow(0, self.settings.test_points.unwrap_or(all).min(all))
     }
 
@@ -50,7 +45,7 @@ impl Trainer {
         if steps == 0 {
             return Ok(());
         }
-        let points = size(&self.test_batch()?);
+        let points = self.test_batch()?.size();
         let each = read(&self.model).bytes_of_outputs();
         let bytes = |points: usize| Some(steps as u128 * points as u128 * each as u128);
         if bytes(points).is_none_or(|bytes| bytes <= SMALL) {
