@@ -32,7 +32,7 @@ pub struct NtkBlock {
 /// under a parametrization follows, `Σ_p lr_p K_p`.
 ///
 /// # Errors
-/// If the inputs do not fit the network, there are none, layers share parameters, or kernels and signals
+/// If the inputs do not fit the network, there are none, or kernels and signals
 /// do not fit into memory.
 pub fn ntk_blocks(model: &Model, inputs: &Tensor) -> Result<Vec<NtkBlock>> {
     let (plan, kernels) = prepared(model, inputs)?;

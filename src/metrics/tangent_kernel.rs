@@ -82,7 +82,7 @@ pub struct NtkMemory {
 /// arithmetic.
 ///
 /// # Errors
-/// If the inputs do not fit the network, there are none, a setting is 0, layers share parameters, or the
+/// If the inputs do not fit the network, there are none, a setting is 0, or the
 /// kernel and blocks of a sixteenth of its points, or of those of the settings, do not fit into memory.
 pub fn tangent_kernel(
     model: &Model,

@@ -4,11 +4,12 @@ use candle_core::Device;
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
-use super::layer::{Forward, Pass, Passes};
+use super::layer::{Forward, Pass, Passes, Weights};
 use super::parts::Parts;
 use crate::error::Result;
 use crate::memory::zeros;
 use crate::tensor::elem::{Elem, read};
+use crate::tensor::elementwise::accumulate;
 use crate::tensor::gram::add_gram;
 
 /// How the derivative of a layer's output with respect to its input depends on the input.
@@ -49,6 +50,13 @@ impl<'a, T> Signals<'a, T> {
     pub fn of(&self, example: usize, batch: usize) -> &'a [T] {
         let size = self.data.len() / batch.max(1);
         &self.data[example * size..(example + 1) * size]
+    }
+
+    /// The signals of one output and example.
+    fn at(&self, example: usize, output: usize, batch: usize) -> &'a [T] {
+        let all = self.of(example, batch);
+        let size = all.len() / self.outputs.max(1);
+        &all[output * size..(output + 1) * size]
     }
 }
 
@@ -137,33 +145,84 @@ pub(super) fn gram_by_examples<T: Elem>(
     at: Pass<'_, T>,
     was: Forward<'_, T>,
     signals: Signals<'_, T>,
-    mut kernels: Kernels<'_, T>,
+    kernels: Kernels<'_, T>,
 ) -> Result<()> {
-    let (n, outputs) = (at.batch, signals.outputs);
-    let size = signals.data.len() / (n * outputs).max(1);
+    let gradient = |(i, o): (usize, usize), grads: Parts<'_, T>| {
+        let (one, was) = of_example(at, was, i);
+        layer.backward(one, was, signals.at(i, o, at.batch), grads, None)
+    };
+    gram_of(at, signals.outputs, kernels, gradient)
+}
+
+/// The backward pass of a layer, as far as its parameters go.
+#[derive(Clone, Copy)]
+pub(super) struct Use<'a, T> {
+    pub layer: &'a dyn Passes<T>,
+    pub at: Pass<'a, T>,
+    pub was: Forward<'a, T>,
+    pub signals: Signals<'a, T>,
+}
+
+impl<T: Elem> Use<'_, T> {
+    fn gradient(&self, (example, output): (usize, usize), grads: Parts<'_, T>) -> Result<()> {
+        let (one, was) = of_example(self.at, self.was, example);
+        let gy = self.signals.at(example, output, self.at.batch);
+        self.layer.backward(one, was, gy, grads, None)
+    }
+}
+
+/// The kernel of a parameter that two layers share, its owner and one behind it: from the sums of their gradients.
+pub(super) fn gram_of_shared<T: Elem>(
+    owner: Use<'_, T>,
+    other: Use<'_, T>,
+    kernels: Kernels<'_, T>,
+) -> Result<()> {
+    let (n, params) = (owner.at.batch, owner.at.params);
+    let seconds = gradients_of(params, n)?;
+    let gradient = |(i, o): (usize, usize), grads: Parts<'_, T>| {
+        // SAFETY: each example has a task and its own part
+        let second = unsafe { Parts::new(&seconds, i) };
+        other.gradient((i, o), second)?;
+        let sums = grads.again();
+        owner.gradient((i, o), grads)?;
+        // SAFETY: as above, and the pass is over
+        let second = unsafe { Parts::new(&seconds, i) };
+        for (sum, second) in sums.all().into_iter().zip(second.all()) {
+            accumulate(sum, second, 1.0);
+        }
+        Ok(())
+    };
+    gram_of(owner.at, owner.signals.outputs, kernels, gradient)
+}
+
+/// Room for the gradients of parameters, so many times.
+fn gradients_of<T: Elem>(params: Weights<'_, T>, count: usize) -> Result<Vec<Buffer<T>>> {
+    let zeros = |i: usize| {
+        let dims = [count, params.value(i).len()];
+        let what = "gradients of single examples";
+        Buffer::new(&zeros(what, &dims, T::DTYPE, &Device::Cpu)?)
+    };
+    (0..params.len()).map(zeros).collect()
+}
+
+/// Kernels of the gradients that `gradient` writes for an example and an output; examples at the same time.
+fn gram_of<T: Elem>(
+    at: Pass<'_, T>,
+    outputs: usize,
+    mut kernels: Kernels<'_, T>,
+    gradient: impl Fn((usize, usize), Parts<'_, T>) -> Result<()> + Sync,
+) -> Result<()> {
+    let n = at.batch;
     let params: usize = (0..at.params.len()).map(|i| at.params.value(i).len()).sum();
     let most = (BLOCK / (n * params).max(1)).clamp(1, outputs.max(1));
     for first in (0..outputs).step_by(most) {
         let count = most.min(outputs - first);
-        let zeros = |i: usize| {
-            let dims = [n * count, at.params.value(i).len()];
-            Buffer::new(&zeros(
-                "gradients of single examples",
-                &dims,
-                T::DTYPE,
-                &Device::Cpu,
-            )?)
-        };
-        let gradients = (0..at.params.len())
-            .map(zeros)
-            .collect::<Result<Vec<_>>>()?;
+        let gradients = gradients_of(at.params, n * count)?;
         (0..n).into_par_iter().try_for_each(|i| {
-            let (one, was) = of_example(at, was, i);
             (0..count).try_for_each(|o| {
-                let gy = &signals.of(i, n)[(first + o) * size..][..size];
                 // SAFETY: each task has its own example's gradients
                 let grads = unsafe { Parts::new(&gradients, i * count + o) };
-                layer.backward(one, was, gy, grads, None)
+                gradient((i, first + o), grads)
             })
         })?;
         for (i, gradient) in gradients.iter().enumerate() {

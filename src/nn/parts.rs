@@ -45,6 +45,15 @@ impl<'a, T: Elem> Parts<'a, T> {
         Self { updates, ..self }
     }
 
+    /// The same, for what reads them when a pass has written them.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            range: self.range.clone(),
+            updates: None,
+            ..*self
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.buffers.len()

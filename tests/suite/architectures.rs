@@ -9,7 +9,7 @@ use crate::reference::{Array, Fixture, assert_close};
 use candle_core::{DType, Device, Tensor};
 use widthwise::data::{Batch, Labels, Stream, Targets};
 use widthwise::error::Result;
-use widthwise::metrics::{Hessian, Loss, ntk};
+use widthwise::metrics::{Hessian, Loss};
 use widthwise::model::{Model, ModelSettings, explain};
 use widthwise::nn::layers::{Activation, AttentionScale, Linear};
 use widthwise::nn::{
@@ -527,10 +527,7 @@ fn a_tied_readout_has_the_multiplier_of_its_role() -> Result<()> {
     };
     let error = build(zero).unwrap_err().to_string();
     assert!(error.contains("is also embedding.weight"), "{error}");
-    let model = build(rule)?;
-    let tokens = batch("transformer.tied", 2)?.inputs;
-    let error = ntk(&model, &tokens).unwrap_err().to_string();
-    assert!(error.contains("share parameters"), "{error}");
+    build(rule)?;
     Ok(())
 }
 

@@ -267,9 +267,11 @@ fn check(name: &str, model: &Model, inputs: &Tensor) -> Result<()> {
 
 #[test]
 fn kernels_are_made_of_inner_products_of_gradients() -> Result<()> {
-    for positions in [Positions::Learned, Positions::Rope, Positions::None] {
+    let all = [Positions::Learned, Positions::Rope, Positions::None];
+    for (positions, tied) in all.map(|p| (p, false)).into_iter().chain([(all[0], true)]) {
         let settings = Transformer {
             width: 8,
+            tied,
             context: Some(5),
             vocab: Some(7),
             blocks: Blocks {
@@ -284,7 +286,7 @@ fn kernels_are_made_of_inner_products_of_gradients() -> Result<()> {
         let mut rng = Key::new(2).rng();
         let tokens: Vec<f32> = (0..20).map(|_| rng.below(7) as f32).collect();
         let inputs = Tensor::from_vec(tokens, (4, 5), &CPU)?;
-        check(&format!("{positions:?}"), &model, &inputs)?;
+        check(&format!("{positions:?}, tied: {tied}"), &model, &inputs)?;
     }
     let mut residual = resnet(Resnet {
         width: 4,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::nn::{Forward, Layer, ParamSpec, Parts, Pass, Passes, Tangents, Tied};
+use crate::nn::{Forward, Jacobian, Layer, ParamSpec, Parts, Pass, Passes, Tangents, Tied};
 use crate::tensor::elem::Elem;
 use crate::tensor::matmul::{Into, Matrix, matmul_into};
 
@@ -38,6 +38,10 @@ impl Layer for TiedReadout {
                 "tied_readout needs an input with at least one axis",
             )),
         }
+    }
+
+    fn jacobian(&self) -> Jacobian {
+        Jacobian::Constant
     }
 
     /// None of its own.
@@ -146,6 +150,18 @@ impl<T: Elem> Passes<T> for TiedReadout {
         if let Some(gx) = gx {
             s.inputs(self.multiplier, gy, at.params.value(0), gx, false);
         }
+        Ok(())
+    }
+
+    fn input_gradient(
+        &self,
+        at: Pass<'_, T>,
+        _was: Forward<'_, T>,
+        gy: &[T],
+        gx: &mut [T],
+    ) -> Result<()> {
+        let s = self.sizes(&at);
+        s.inputs(self.multiplier, gy, at.params.value(0), gx, false);
         Ok(())
     }
 

@@ -22,6 +22,9 @@ const PRODUCTS: usize = 2 << 16;
 const GRADIENTS: usize = 3 << 16;
 /// What a second consumer adds.
 const SPARE: usize = 4 << 16;
+/// Parts from here on are gradients of single examples that an operation leaves for the one whose parameter it shares,
+/// by parameter.
+const SHARED: usize = 5 << 16;
 /// A kernel of inputs.
 const INPUTS: usize = SPARE + 1;
 /// Combinations of outputs as they come from the host.
@@ -55,15 +58,9 @@ impl GpuRunner {
         training: bool,
     ) -> Result<()> {
         for op in ops {
-            let OpKind::Layer { layer, shared, .. } = &op.kind else {
+            let OpKind::Layer { layer, .. } = &op.kind else {
                 continue;
             };
-            if *shared {
-                return Err(Error::setting(
-                    "there is no neural tangent kernel of a network whose layers share parameters",
-                )
-                .with_help("a transformer with tied: false has one"));
-            }
             if layer.mixes_examples(training) {
                 return Err(Error::setting(format!(
                     "{} mixes the examples of a batch, so that one example has no kernel of its own",
@@ -251,11 +248,18 @@ impl Work<'_> {
             OpKind::Layer { layer, x, .. } if layer.is_reshape() => {
                 self.receive(written, *x, |gx| self.scale(*x, (1.0, gy), (0.0, gx)))
             }
-            OpKind::Layer { params, x, .. } => {
+            OpKind::Layer {
+                params, x, shared, ..
+            } => {
                 let Some((layer, pass, was)) = self.pass(i, op)? else {
                     return Ok(());
                 };
                 let mut grads = Vec::new();
+                if let Some(tied) = layer.tied(pass.input) {
+                    let size = tied.shape.iter().product();
+                    let at = self.room(SHARED + params.start, size * pass.members)?;
+                    grads.push(Span { at, stride: size });
+                }
                 if by_products(layer, &pass) {
                     self.signal_products(i, &pass, gy, first)?;
                 } else {
@@ -273,6 +277,13 @@ impl Work<'_> {
                     }),
                 }?;
                 let specs = layer.params(pass.input);
+                if let (true, Some(own)) = (*shared, grads.first()) {
+                    let n = own.stride * pass.members;
+                    let other = self.room(SHARED + params.start, n)?;
+                    let words = words![other, 0usize, own.at, 0usize, n, 1.0, 1.0];
+                    let (arith, grid) = (self.runner.stored.arith(), Grid::each(n, 1));
+                    self.runner.gpu.launch("scale_add", arith, grid, words)?;
+                }
                 let trained = grads.iter().zip(&specs).enumerate();
                 trained
                     .filter(|(_, (_, spec))| spec.kind.is_trained())
