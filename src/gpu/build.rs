@@ -11,16 +11,39 @@ const CAPABILITIES: [&str; 2] = ["80", "90"];
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed={KERNELS}");
     if env::var_os("CARGO_FEATURE_EMULATOR").is_some() {
-        cc::Build::new()
-            .cpp(true)
-            .std("c++17")
-            .opt_level(2)
-            .file(Path::new(KERNELS).join("emulator.cpp"))
-            .try_compile("widthwise_emulator")?;
+        emulator()?;
     }
     if env::var_os("CARGO_FEATURE_CUDA").is_some() {
         cuda()?;
     }
+    Ok(())
+}
+
+/// The kernels for the CPU; with `WIDTHWISE_SANITIZE=thread` or `address` so that a sanitizer watches them, for which
+/// everything is linked with it.
+fn emulator() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-env-changed=WIDTHWISE_SANITIZE");
+    let mut kernels = cc::Build::new();
+    kernels.cpp(true).std("c++17").opt_level(2);
+    let mut blocks = kernels.clone();
+    if let Ok(sanitizer) = env::var("WIDTHWISE_SANITIZE") {
+        let own = format!("WIDTHWISE_SANITIZE_{}", sanitizer.to_uppercase());
+        for build in [&mut kernels, &mut blocks] {
+            build.define("WIDTHWISE_SANITIZE", None).define(&own, None);
+        }
+        // `thread` is called tsan
+        let first = sanitizer.chars().next().unwrap_or_default();
+        println!("cargo::rustc-link-lib=dylib={first}san");
+        kernels.flag(format!("-fsanitize={sanitizer}")).flag("-g");
+    }
+    let folder = Path::new(KERNELS);
+    let kernels = kernels
+        .file(folder.join("emulator.cpp"))
+        .try_compile_intermediates()?;
+    blocks
+        .file(folder.join("emulator_blocks.cpp"))
+        .objects(kernels)
+        .try_compile("widthwise_emulator")?;
     Ok(())
 }
 

@@ -203,7 +203,7 @@ impl Machine for Cuda {
         self.bind()?;
         // SAFETY: as above, and the copy is over before `to` is used
         unsafe { result::memcpy_dtoh_async(to, from, self.stream.cu_stream()) }
-            .failed("copying to the host")?;
+            .map_err(|e| errors::driver(&self.last(), e))?;
         self.synchronize()
     }
 

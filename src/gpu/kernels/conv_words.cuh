@@ -22,6 +22,7 @@ DEVICE ConvEight load_eight(const bf16* from) {
     uint4 all = *(const uint4*)from;
     return {{all.x, all.y, all.z, all.w}};
 #else
+    emulated_aligned(from, 16);
     ConvEight all;
     memcpy(&all, (const void*)from, 16);
     return all;
@@ -32,6 +33,7 @@ DEVICE void store_eight(bf16* to, const ConvEight& all) {
 #ifdef __CUDACC__
     *(uint4*)to = make_uint4(all.pair[0], all.pair[1], all.pair[2], all.pair[3]);
 #else
+    emulated_aligned(to, 16);
     memcpy((void*)to, &all, 16);
 #endif
 }
@@ -50,6 +52,7 @@ DEVICE unsigned load_pair(const bf16* from) {
 #ifdef __CUDACC__
     return *(const unsigned*)from;
 #else
+    emulated_aligned(from, 4);
     unsigned pair;
     memcpy(&pair, (const void*)from, 4);
     return pair;

@@ -14,6 +14,8 @@ template <int N, class T> DEVICE void copy_async(T* to, const T* from, bool insi
         asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(at), "l"(from), "n"(N), "r"(bytes)
                      : "memory");
 #else
+    emulated_aligned(to, N);
+    emulated_aligned(from, N);
     emulated_copy(to, inside ? from : nullptr, N);
 #endif
 }
@@ -32,6 +34,8 @@ template <class T> DEVICE void copy_16_bytes(T* to, const T* from) {
 #ifdef __CUDACC__
     *(uint4*)to = *(const uint4*)from;
 #else
+    emulated_aligned(to, 16);
+    emulated_aligned(from, 16);
     memcpy((void*)to, (const void*)from, 16);
 #endif
 }

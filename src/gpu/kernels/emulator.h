@@ -33,7 +33,15 @@ extern thread_local uint3 threadIdx, blockIdx, blockDim, gridDim;
 #define DEVICE inline
 #define CONSTANT static const
 #define __restrict__
+#ifdef WIDTHWISE_SANITIZE
+// The memory of a kernel's shared numbers that the block has which runs, by an address that is theirs alone.
+void* emulated_static(const void* key, size_t bytes);
+#define SHARED(T, name, count) \
+    static char name##_key;    \
+    T* name = (T*)emulated_static(&name##_key, sizeof(T) * (count))
+#else
 #define SHARED(T, name, count) static thread_local T name[count]
+#endif
 #define DYNAMIC_SHARED(T, name) T* name = (T*)emulated_shared()
 #define NEEDS_SHARED(bytes) emulated_needs(bytes)
 #define __align__(n)
@@ -61,6 +69,8 @@ inline double rsqrt(double x) { return 1 / std::sqrt(x); }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((uint64_t)a * b) >> 32); }
 
+// Stops where a place is no multiple of so many bytes, which a GPU would.
+void emulated_aligned(const void* at, size_t bytes);
 void* emulated_shared();
 void emulated_needs(size_t bytes);
 void __syncthreads();

@@ -20,6 +20,7 @@ DEVICE void store_pair(bf16* to, unsigned pair) {
 #ifdef __CUDACC__
     *(unsigned*)to = pair;
 #else
+    emulated_aligned(to, 4);
     memcpy(to, &pair, 4);
 #endif
 }
@@ -78,6 +79,7 @@ DEVICE void load_matrices(unsigned (&to)[4], const bf16* row) {
                  : "memory");
 #else
     int lane = (int)threadIdx.x % WARP;
+    emulated_aligned(row, 16);
     const bf16* rows[WARP];
     emulated_rows(row, rows);
     for (int i = 0; i < 4; i++) memcpy(&to[i], rows[8 * i + lane / 4] + lane % 4 * 2, 4);
@@ -93,6 +95,7 @@ DEVICE void load_matrices_transposed(unsigned (&to)[4], const bf16* row) {
                  : "memory");
 #else
     int lane = (int)threadIdx.x % WARP;
+    emulated_aligned(row, 16);
     const bf16* rows[WARP];
     emulated_rows(row, rows);
     for (int i = 0; i < 4; i++) {
