@@ -28,6 +28,7 @@ mod layout;
 mod legend;
 mod members;
 mod paint;
+mod palette;
 mod panel;
 mod render;
 mod resolve;
