@@ -70,3 +70,88 @@ fn both<T: Clone + Send + Sync + 'static>(
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::{Host, HostSettings};
+
+    /// A closure over a variable with this value, and the variable.
+    fn over(value: Dynamic) -> (FnPtr, Dynamic) {
+        let variable = value.into_shared();
+        let mut function = FnPtr::new("f").unwrap();
+        function.add_curry(variable.clone());
+        (function, variable)
+    }
+
+    /// The value of a script.
+    fn value(script: &str) -> Dynamic {
+        let mut host = Host::new(HostSettings::default()).unwrap();
+        host.run_text("s.rhai", script).unwrap()
+    }
+
+    fn set(variable: &Dynamic, value: Dynamic) {
+        *variable.clone().write_lock::<Dynamic>().unwrap() = value;
+    }
+
+    #[test]
+    fn variables_are_as_they_were_until_another_value_is_set() {
+        let pairs = [
+            ("1", "2"),
+            ("1", "1.0"),
+            ("0.0", "-0.0"),
+            ("true", "false"),
+            ("'a'", "'b'"),
+            ("\"a\"", "\"b\""),
+            ("()", "1"),
+            ("[1, [2.0]]", "[1, [3.0]]"),
+            ("[1]", "[1, 1]"),
+            ("#{ a: 1 }", "#{ a: 1, b: 1 }"),
+            ("#{ a: [1] }", "#{ a: [2] }"),
+            ("#{ a: 1 }", "#{ b: 1 }"),
+            ("tensor([1.0])", "tensor([1.0])"),
+            ("data::teacher()", "data::teacher()"),
+            ("data::teacher().batch(4)", "data::teacher().batch(4)"),
+        ];
+        for (one, other) in pairs {
+            let one = value(one);
+            let (function, variable) = over(one.clone());
+            let then = Captured::new(&function);
+            assert!(then.is_as(&function), "{one:?}");
+            set(&variable, value(other));
+            assert!(!then.is_as(&function), "{one:?} and {other}");
+            set(&variable, one.clone());
+            assert!(then.is_as(&function), "{one:?} again");
+        }
+        assert!(Captured::new(&over(value("0.0 / 0.0")).0).is_as(&over(value("0.0 / 0.0")).0));
+    }
+
+    #[test]
+    fn of_what_changes_by_itself_nobody_knows() {
+        for script in ["mlp(#{ width: 8 })", "|x| x", "[|x| x]"] {
+            let (function, _) = over(value(script));
+            assert!(!Captured::new(&function).is_as(&function), "{script}");
+        }
+    }
+
+    #[test]
+    fn what_a_variable_held_is_kept_though_the_array_changes_in_place() {
+        let (function, variable) = over(value("[1]"));
+        let then = Captured::new(&function);
+        let mut variable = variable;
+        variable
+            .write_lock::<rhai::Array>()
+            .unwrap()
+            .push(Dynamic::from(2_i64));
+        assert!(!then.is_as(&function));
+    }
+
+    #[test]
+    fn a_closure_of_other_variables_is_another() {
+        let mut function = FnPtr::new("f").unwrap();
+        let then = Captured::new(&function);
+        assert!(then.is_as(&function));
+        function.add_curry(Dynamic::from(1_i64));
+        assert!(!then.is_as(&function));
+    }
+}
