@@ -1,5 +1,6 @@
 //! Script values as plain data and as JSON.
 
+use candle_core::Tensor;
 use rhai::{Array, Dynamic};
 use serde_json::{Map, Number, Value};
 
@@ -9,6 +10,7 @@ use super::api::values::tensor_in;
 use super::options::Values;
 use super::table::Table;
 use crate::error::{Error, Result};
+use crate::memory::{self, Need};
 
 /// A script value as plain data: `()`, bools, numbers, strings, and arrays and maps of these.
 /// Tensors become nested arrays (one without axes its number), tables arrays of maps, characters
@@ -29,6 +31,7 @@ pub fn to_data(value: &Dynamic) -> Result<Dynamic> {
         return Ok(c.to_string().into());
     }
     if let Some(tensor) = tensor_in(value) {
+        has_room(&tensor)?;
         return to_nested("a tensor as data", &tensor);
     }
     if let Some(table) = value.read_lock::<Table>() {
@@ -80,6 +83,24 @@ pub fn json(data: &Dynamic) -> Value {
         return Value::Object(entries.collect::<Map<_, _>>());
     }
     Value::Null
+}
+
+/// Checks that a tensor fits into memory as plain data.
+fn has_room(tensor: &Tensor) -> Result<()> {
+    // as an array, as JSON and as text, as they are there at the same time (measured)
+    const BYTES: usize = 240;
+    let needs = [Need {
+        name: "its numbers as plain data".into(),
+        shape: tensor.dims().to_vec(),
+        number: BYTES,
+    }];
+    memory::check("a tensor in a record or in JSON", &needs, |available| {
+        let fit = available / BYTES as u128;
+        format!(
+            "{fit} of its {} numbers would fit; write_tensor writes a tensor as it is",
+            tensor.elem_count()
+        )
+    })
 }
 
 fn no_data(value: &Dynamic) -> Error {
