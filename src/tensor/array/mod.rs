@@ -4,6 +4,7 @@
 //! Training does not go through here; see the other files of [`tensor`](crate::tensor).
 
 pub mod index;
+pub mod linear_algebra;
 pub mod npy;
 pub mod operations;
 pub mod random;

@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod functions;
+mod linear_algebra;
 mod parts;
 mod reductions;
 
@@ -70,6 +71,7 @@ pub fn register(registry: &mut Registry) {
     parts::register(registry);
     reductions::register(registry);
     arithmetic::register(registry);
+    linear_algebra::register(registry);
 }
 
 /// Lengths given as script integers.
