@@ -216,7 +216,7 @@ fn the_advice_fits() {
     let sharpness = |points: u64| {
         format!(
             "let m = init(mlp(#{{ width: 128, inputs: 32, outputs: 1 }}), sp()); let b = data::teacher().batch(300000);\n\
-             metrics::sharpness(m, b.narrow(0, {points}), #{{ products: 1 }});"
+             metrics::sharpness(m, b.narrow(0, {points}), #{{ products: 1, tolerance: 0 }});"
         )
     };
     let kernel = |points: u64| {

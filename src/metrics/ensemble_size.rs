@@ -40,8 +40,8 @@ pub struct EnsembleSizes {
 
 /// Cross-entropy of ensembles of every size, in nats.
 ///
-/// An ensemble of `k` is averaged over every run of `k` members that follow each other in a circle,
-/// so that each member counts alike. Intervals come from drawing members with replacement; since a
+/// The loss of ensembles of `k` is the mean over all of them where there are at most 12 members; of more, over the runs of
+/// `k` members that follow each other in a circle, so that each member counts alike. Intervals come from drawing members with replacement; since a
 /// member that is drawn twice makes an ensemble smaller, they are shifted by the difference between the
 /// samples' mean and the loss itself. `logits` `[members, points, classes]`, class labels `[points]`.
 /// Errors: labels that do not fit, fewer than two members left, impossible resampling.
@@ -78,6 +78,30 @@ pub fn mse_by_ensemble_size(
     })
 }
 
+/// Members of which every subset is an ensemble.
+const ALL_SUBSETS: usize = 12;
+
+/// The mean loss of all subsets of 1, 2, … members.
+fn mean_losses_of_subsets(members: &[usize], loss: impl Fn(&[usize]) -> f64 + Sync) -> Vec<f64> {
+    let subsets: Vec<Vec<usize>> = (1..1_usize << members.len())
+        .map(|which| {
+            let in_it = members
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| which >> i & 1 == 1);
+            in_it.map(|(_, member)| *member).collect()
+        })
+        .collect();
+    let losses: Vec<f64> = subsets.par_iter().map(|subset| loss(subset)).collect();
+    let mut sums = vec![(0.0, 0.0); members.len()];
+    for (subset, loss) in subsets.iter().zip(losses) {
+        let (sum, count) = &mut sums[subset.len() - 1];
+        *sum += loss;
+        *count += 1.0;
+    }
+    sums.into_iter().map(|(sum, count)| sum / count).collect()
+}
+
 fn by_size(
     what: &str,
     outputs: &Outputs,
@@ -87,7 +111,8 @@ fn by_size(
     resampling.check(what)?;
     let members = outputs.finite_members(what, 2)?;
     let count = members.len();
-    let mean_losses = |members: &[usize]| -> Vec<f64> {
+    // of members drawn at random, runs in the order in which they were drawn are enough
+    let mean_losses_of_runs = |members: &[usize]| -> Vec<f64> {
         let circle = [members, members].concat();
         let mean_loss = |size: usize| {
             // all runs of the whole circle are the same ensemble
@@ -100,13 +125,16 @@ fn by_size(
     let inverse: Vec<f64> = (1..=count).map(|size| 1.0 / size as f64).collect();
     let line = |losses: &[f64]| linear_fit(&inverse, losses).map_err(|e| e.at(what));
 
-    let losses = mean_losses(&members);
+    let losses = match count {
+        ..=ALL_SUBSETS => mean_losses_of_subsets(&members, &loss),
+        _ => mean_losses_of_runs(&members),
+    };
     let fit = line(&losses)?;
     let drawn: Vec<Vec<f64>> = (0..resampling.samples)
         .into_par_iter()
         .map(|sample| {
             let which = resampling.draw(sample, count);
-            mean_losses(&which.iter().map(|&i| members[i]).collect::<Vec<_>>())
+            mean_losses_of_runs(&which.iter().map(|&i| members[i]).collect::<Vec<_>>())
         })
         .collect();
     let (mut low, mut high) = (Vec::new(), Vec::new());
@@ -194,10 +222,10 @@ mod tests {
             }
         }
 
-        // with up to three members every subset is a run, and the law in 1/E is exact
+        // over all subsets the law in 1/E is exact
         #[test]
         fn the_fit_gives_the_decomposition_of_mse(
-            members in 2..=3usize, (_, points, outputs, seed) in testing::shapes(1, 1)
+            members in 2..=6usize, (_, points, outputs, seed) in testing::shapes(1, 1)
         ) {
             let logits = testing::normal(seed, &[members, points, outputs], 2.0);
             let values = testing::values(seed, points, outputs);

@@ -10,6 +10,7 @@ use super::reduced::Reduced;
 use crate::data::{Batch, Labels};
 use crate::error::{Error, Result};
 use crate::gpu::address;
+use crate::interrupt;
 use crate::memory;
 use crate::model::{Model, Work};
 use crate::nn::{Gradients, Param, Plan};
@@ -266,8 +267,20 @@ pub(super) fn random_direction(model: &Model, seed: u64) -> Result<Vec<Tensor>> 
     Ok(direction)
 }
 
-/// Each member's Hessian eigenvalue of largest magnitude, by power iteration with `products`
-/// Hessian–vector products from a random direction of `seed`: the last Rayleigh quotient.
+/// How [`top_eigenvalue`] iterates.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PowerIteration {
+    /// Most Hessian–vector products.
+    pub products: usize,
+    /// A member is done when its residual is at most this share of its value; with 0 it takes all products.
+    pub tolerance: f64,
+    /// Seed of the first direction, which all members share.
+    pub seed: u64,
+}
+
+/// Each member's Hessian eigenvalue of largest magnitude, by power iteration from a random direction: the last
+/// Rayleigh quotient, and its residual `‖H v − θ v‖`: an eigenvalue is no further away than that. A member that is
+/// done is left as it is, so that its numbers do not depend on the others.
 ///
 /// Where a first linear layer has more inputs than there are examples, the products are formed in the
 /// coordinates of the examples' span: the Hessian has no image outside of it, so that the
@@ -279,10 +292,9 @@ pub fn top_eigenvalue(
     model: &Model,
     batch: &Batch,
     loss: Loss,
-    products: usize,
-    seed: u64,
-) -> Result<Vec<f64>> {
-    top_eigenvalue_in(None, model, batch, loss, products, seed)
+    iteration: PowerIteration,
+) -> Result<Vec<[f64; 2]>> {
+    top_eigenvalue_in(None, model, batch, loss, iteration)
 }
 
 fn top_eigenvalue_in(
@@ -290,9 +302,13 @@ fn top_eigenvalue_in(
     model: &Model,
     batch: &Batch,
     loss: Loss,
-    products: usize,
-    seed: u64,
-) -> Result<Vec<f64>> {
+    iteration: PowerIteration,
+) -> Result<Vec<[f64; 2]>> {
+    let PowerIteration {
+        products,
+        tolerance,
+        seed,
+    } = iteration;
     if products == 0 {
         return Err(Error::setting("products must be at least 1"));
     }
@@ -311,11 +327,27 @@ fn top_eigenvalue_in(
     let matrix = CurvatureMatrix::Hessian;
     let (hessian, mut image) = Hessian::at(model, &inputs, values, &batch.labels, loss, matrix)?;
     let of = Products::new(model, &direction)?;
-    let mut found = Vec::new();
+    let mut found = vec![[f64::NAN; 2]; model.members()];
+    let mut done = vec![false; model.members()];
     for _ in 0..products {
+        if interrupt::requested() {
+            return Err(Error::interrupted());
+        }
         of.normalise(&direction)?;
         hessian.product(&direction, &image)?;
-        found = of.inner(&direction, &image)?;
+        let quotients = of.inner(&direction, &image)?;
+        let squares = of.inner(&image, &image)?;
+        for (member, (value, square)) in quotients.into_iter().zip(squares).enumerate() {
+            if !done[member] {
+                let residual = (square - value * value).max(0.0).sqrt();
+                found[member] = [value, residual];
+                let close = tolerance > 0.0 && residual <= tolerance * value.abs();
+                done[member] = close || !value.is_finite();
+            }
+        }
+        if done.iter().all(|d| *d) {
+            break;
+        }
         std::mem::swap(&mut direction, &mut image);
     }
     Ok(found)
@@ -353,7 +385,24 @@ mod tests {
             inputs: Tensor::new(&[[3f64, 0.0], [0.0, 1.0]], &Device::Cpu)?,
             labels: Labels::Values(Tensor::zeros((2, 3), DType::F64, &Device::Cpu)?),
         };
-        for value in top_eigenvalue(&model, &batch, Loss::Mse, 60, 0)? {
+        let iteration = |products, tolerance| PowerIteration {
+            products,
+            tolerance,
+            seed: 0,
+        };
+        let exact = 2.0 / (2.0 * 3.0) * 9.0;
+        for tolerance in [0.1, 0.01] {
+            for [value, residual] in
+                top_eigenvalue(&model, &batch, Loss::Mse, iteration(60, tolerance))?
+            {
+                assert!(residual <= tolerance * value, "{residual}");
+                assert!((value - exact).abs() <= residual, "{value} {residual}");
+            }
+        }
+        for [_, residual] in top_eigenvalue(&model, &batch, Loss::Mse, iteration(1, 1e-3))? {
+            assert!(residual > 1e-3, "{residual}");
+        }
+        for [value, _] in top_eigenvalue(&model, &batch, Loss::Mse, iteration(60, 0.0))? {
             // 2 / (2 · 3) · 9
             assert!((value - 3.0).abs() < 1e-9, "{value}");
         }
@@ -397,12 +446,15 @@ mod tests {
                     &model,
                     &batch,
                     Loss::CrossEntropy,
-                    products,
-                    4,
+                    PowerIteration {
+                        products,
+                        tolerance: 0.0,
+                        seed: 4,
+                    },
                 )
             };
             let (whole, reduced) = (value(false)?, value(true)?);
-            for (a, b) in whole.iter().zip(&reduced) {
+            for ([a, _], [b, _]) in whole.iter().zip(&reduced) {
                 assert!((a - b).abs() < bound * a.abs(), "{products}: {a} {b}");
             }
         }

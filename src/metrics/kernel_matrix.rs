@@ -122,7 +122,10 @@ impl Matrices {
         (0..self.members)
             .into_par_iter()
             .map(|member| match self.is_finite(member) {
-                true => Pairs::of(what, self.member(member), (member, n), share).map(Some),
+                true => {
+                    let (kernel, shares) = (self.member(member), (share, self.rounding));
+                    Pairs::of(what, kernel, (member, n), shares).map(Some)
+                }
                 false => Ok(None),
             })
             .collect()
@@ -136,10 +139,18 @@ pub(super) struct Pairs {
     pub vectors: Vec<f64>,
     /// Up to here an eigenvalue is rounding.
     pub bound: f64,
+    /// How many eigenvalues are above what the decomposition itself makes of 0, four roundings of the largest times the
+    /// root of the rows: the eigenvectors of the others are any of their space.
+    pub rank: usize,
 }
 
 impl Pairs {
-    fn of(what: &str, kernel: &[f64], (member, n): (usize, usize), share: f64) -> Result<Self> {
+    fn of(
+        what: &str,
+        kernel: &[f64],
+        (member, n): (usize, usize),
+        (share, rounding): (f64, f64),
+    ) -> Result<Self> {
         let largest = kernel.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
         for i in 0..n {
             for j in 0..i {
@@ -171,10 +182,13 @@ impl Pairs {
                 *x = found.vectors[j * n + n - 1 - i];
             }
         }
+        let zero = 4.0 * rounding * (n as f64).sqrt() * top;
+        let rank = values.iter().filter(|x| **x > zero).count();
         Ok(Self {
             values,
             vectors,
             bound,
+            rank,
         })
     }
 

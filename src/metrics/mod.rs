@@ -63,7 +63,7 @@ pub use ensemble::{
 };
 pub use ensemble_size::{EnsembleSizes, cross_entropy_by_ensemble_size, mse_by_ensemble_size};
 pub(crate) use gpu_goal::GpuGoal;
-pub use hessian::{CurvatureMatrix, Hessian, top_eigenvalue};
+pub use hessian::{CurvatureMatrix, Hessian, PowerIteration, top_eigenvalue};
 pub use hutchinson::{Trace, TraceSettings, hessian_trace};
 pub use infinite::{InfiniteActivation, InfiniteKernels, InfiniteSettings, infinite_kernels};
 pub use kernel_regression::{

@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Tensor};
 
-use super::kernel_matrix::{Matrices, Targets};
+use super::kernel_matrix::{Matrices, Pairs, Targets};
 use super::stats::{LinearFit, log_log_fit};
 use crate::data::Labels;
 use crate::error::{Error, Result};
@@ -70,6 +70,9 @@ pub struct TaskSettings {
 /// output; one of points and outputs has its rows in the order `point · outputs + output`. Classes
 /// become one-hot targets. Members that are not finite have NaN.
 ///
+/// Where the kernel is of lower rank, no eigenvector of its zeros is the first: each has an equal part of the power in
+/// their space, the mean over all bases of it.
+///
 /// # Errors
 /// As for [`kernel_spectrum`]; if the targets do not fit the kernel, are not finite, or all are zero.
 pub fn task_power(kernel: &Tensor, labels: &Labels, settings: TaskSettings) -> Result<TaskPower> {
@@ -104,8 +107,11 @@ pub fn task_power(kernel: &Tensor, labels: &Labels, settings: TaskSettings) -> R
         };
         let components = pairs.components(&targets.values, columns);
         let of_mode = |c: &[f64]| c.iter().map(|x| x * x).sum::<f64>();
-        let power: Vec<f64> = components.chunks_exact(columns).map(of_mode).collect();
+        let mut power: Vec<f64> = components.chunks_exact(columns).map(of_mode).collect();
         let sum: f64 = power.iter().sum();
+        let zeros = &mut power[pairs.rank..];
+        let each = zeros.iter().sum::<f64>() / zeros.len().max(1) as f64;
+        zeros.fill(each);
         let mut so_far = 0.0;
         let share = |p: &f64| {
             so_far += p;
@@ -126,8 +132,8 @@ pub fn task_power(kernel: &Tensor, labels: &Labels, settings: TaskSettings) -> R
 /// NaN where a kernel is not finite.
 ///
 /// # Errors
-/// As for [`kernel_spectrum`]; if the kernels are of other sizes or numbers of members, or `k` is not in
-/// `1 ..= n`.
+/// As for [`kernel_spectrum`]; if the kernels are of other sizes or numbers of members, if `k` is not in
+/// `1 ..= n`, or a kernel's rank is lower and `k` not `n`: its eigenvectors beyond are any.
 pub fn eigenspace_overlap(
     kernel: &Tensor,
     other: &Tensor,
@@ -160,6 +166,20 @@ pub fn eigenspace_overlap(
     }
     let members = a.members.max(b.members);
     let (a, b) = (a.eigen(what, tolerance)?, b.eigen(what, tolerance)?);
+    for (name, all) in [("kernel", &a), ("other", &b)] {
+        let low = |pairs: &Option<Pairs>| pairs.as_ref().is_some_and(|p| p.rank < k && k < n);
+        if let Some(member) = all.iter().position(low) {
+            let rank = all[member].as_ref().map_or(0, |p| p.rank);
+            return Err(Error::setting(format!(
+                "{what}: {name}: the kernel of member {member} has rank {rank}, so that {k} eigenvectors do not span a \
+                 space that is determined"
+            ))
+            .with_help(match rank {
+                0 => "it is a kernel of zeros".to_string(),
+                rank => format!("compare the first {rank}"),
+            }));
+        }
+    }
     let mut product = vec![0.0; k * k];
     let overlap = |m: usize| match (&a[m % a.len()], &b[m % b.len()]) {
         (Some(a), Some(b)) => {

@@ -10,7 +10,7 @@ use serde_json::json;
 use widthwise::data::{Batch, Labels, Stream, Targets};
 use widthwise::error::Result;
 use widthwise::gpu::Place;
-use widthwise::metrics::{Hessian, Loss, ntk, top_eigenvalue};
+use widthwise::metrics::{Hessian, Loss, PowerIteration, ntk, top_eigenvalue};
 use widthwise::model::{Model, ModelSettings, SharedModel, explain};
 use widthwise::nn::layers::{Activation, BatchNorm, Conv2d, Flatten, Linear};
 use widthwise::nn::{Cost, ImageNorm, Network, Node, Resnet, resnet};
@@ -434,7 +434,12 @@ fn metrics_are_those_of_evaluation() -> Result<()> {
         let zero = all.iter().all(|&g| g == 0.0);
         assert_eq!(zero, !param.info.kind.is_trained(), "{}", param.info.path);
     }
-    let sharp = top_eigenvalue(&model, &batch, Loss::CrossEntropy, 5, 0)?;
-    assert!(sharp.iter().all(|s| s.is_finite()));
+    let iteration = PowerIteration {
+        products: 5,
+        tolerance: 0.0,
+        seed: 0,
+    };
+    let sharp = top_eigenvalue(&model, &batch, Loss::CrossEntropy, iteration)?;
+    assert!(sharp.iter().flatten().all(|s| s.is_finite()));
     Ok(())
 }

@@ -9,9 +9,10 @@ use crate::tensor::elem::{read, to_f64};
 
 /// Rows and columns of a tile while entries are compared with those across the diagonal.
 const TILE: usize = 64;
-/// Points whose kernel is checked by itself: all points at once would cost more than what the kernels
-/// are asked for.
-const CHECKED: usize = 1024;
+/// Points whose kernel is checked by itself: a copy of a larger one may not fit into memory.
+const CHECKED: usize = 16_384;
+/// Points for which a message has the smallest eigenvalue, which takes long for more.
+const NAMED: usize = 2048;
 
 /// Kernels `[members, points, points]`.
 pub(super) struct Kernels<'a> {
@@ -29,7 +30,7 @@ impl<'a> Kernels<'a> {
     ///
     /// # Errors
     /// If the tensor has another shape, or a kernel is not symmetric, has entries that inner products
-    /// cannot have, or is not positive semi-definite within rounding on its first 1,024 points, the
+    /// cannot have, or is not positive semi-definite within rounding on its first 16,384 points, the
     /// next and so on; and those of `f`.
     pub fn with<R>(
         what: &str,
@@ -148,10 +149,15 @@ impl<'a> Kernels<'a> {
             let norm = block.iter().map(|x| x * x).sum::<f64>().sqrt();
             let bound = -10.0 * self.rounding * norm;
             if norm > 0.0 && !eigenvalues_are_above(&block, end - start, bound)? {
-                let least = symmetric_eigen(&block, end - start)?.values[0];
+                let least = match end - start {
+                    size @ ..=NAMED => {
+                        format!("{:e}, ", symmetric_eigen(&block, size)?.values[0])
+                    }
+                    _ => String::new(),
+                };
                 return refused(format!(
                     "not positive semi-definite: on points {start} to {} its smallest eigenvalue is \
-                     {least:e}, below rounding, {bound:e}",
+                     {least}below rounding, {bound:e}",
                     end - 1
                 ));
             }

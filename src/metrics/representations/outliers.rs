@@ -27,17 +27,18 @@ pub struct Bulk {
     pub above: Vec<Option<usize>>,
     /// Eigenvalues below it; `None` where they are not defined.
     pub below: Vec<Option<usize>>,
-    /// Eigenvalues `[member][…]` in descending order.
+    /// Eigenvalues `[member][…]` in descending order; not the one that centring makes 0.
     pub eigenvalues: Vec<Vec<f64>>,
 }
 
 /// Outliers of the spectra of matrices `x [members, rows, columns, …]`: eigenvalues `σ² / n`, n the
-/// larger of rows and columns and p the smaller, outside the bulk that independent entries would have
+/// larger of rows and columns and p the smaller, where centring takes one row, outside the bulk that independent entries would have
 /// (Marchenko and Pastur 1967), `s² (1 ± √(p/n))²`.
 ///
 /// The variance `s²` is that for which the median eigenvalue is the law's median (Gavish and Donoho
 /// 2014), so that outliers hardly move it. An eigenvalue is an outlier above where it exceeds what the
-/// largest of a random matrix reaches once in a hundred times, `s² (μ + 2.0234 τ) / n` with
+/// largest of a large random matrix of this variance reaches once in a hundred times (the median's own error makes it
+/// 2 to 8 in a hundred from 200 by 200 down to 8 by 8), `s² (μ + 2.0234 τ) / n` with
 /// `μ = (√(n − 1) + √p)²`, `τ = √μ (1/√(n − 1) + 1/√p)^⅓` (Johnstone 2001), and below where it is less
 /// than `s² (μ' − 2.0234 τ') / n` with `μ' = (√(n − ½) − √(p − ½))²`,
 /// `τ' = √μ' (1/√(p − ½) − 1/√(n − ½))^⅓` (Ma 2012).
@@ -46,10 +47,9 @@ pub struct Bulk {
 /// As for [`singular_values`](super::singular_values), and if there are fewer than 8 rows or columns.
 pub fn spectral_outliers(x: &Tensor, prepare: Preparation) -> Result<Bulk> {
     let matrices = Matrices::read("spectral_outliers", x, prepare)?;
-    let (n, p) = (
-        matrices.rows.max(matrices.columns),
-        matrices.rows.min(matrices.columns),
-    );
+    // the mean takes one row's worth of freedom
+    let rows = matrices.rows - usize::from(prepare.centred).min(matrices.rows);
+    let (n, p) = (rows.max(matrices.columns), rows.min(matrices.columns));
     if p < LEAST {
         return Err(Error::shape(format!(
             "spectral_outliers: needs at least {LEAST} rows and columns, found a matrix of {} by {}",
@@ -68,7 +68,8 @@ pub fn spectral_outliers(x: &Tensor, prepare: Preparation) -> Result<Bulk> {
     };
     for values in matrices.singular_values()? {
         let values = values.unwrap_or_else(|| vec![f64::NAN; p]);
-        let values: Vec<f64> = values.iter().map(|s| s * s / n as f64).collect();
+        let values = values[..p].iter().map(|s| s * s / n as f64);
+        let values: Vec<f64> = values.collect();
         let median = 0.5 * (values[(p - 1) / 2] + values[p / 2]);
         // of a matrix with less than half its rank there is no bulk
         let known = median > 1e-20 * values[0];

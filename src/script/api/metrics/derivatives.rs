@@ -8,7 +8,8 @@ use super::super::model::ModelValue;
 use super::super::tensor::TensorValue;
 use super::super::{Registry, values};
 use crate::data::Labels;
-use crate::metrics::{self, Loss};
+use crate::error::{Error, Result};
+use crate::metrics::{self, Loss, PowerIteration};
 use crate::options;
 use crate::script::{OrRaise, RhaiResultOf};
 
@@ -20,13 +21,39 @@ pub(super) fn register(registry: &mut Registry) {
 options! {
     /// Settings of the sharpness.
     pub struct SharpnessOptions for "metrics::sharpness" {
-        /// Hessian–vector products of the power iteration.
-        products: usize = 20, where (1.0..);
+        /// Most Hessian–vector products of the power iteration.
+        products: usize = 200, where (1.0..);
+        /// Largest residual `‖H v − θ v‖ / |θ|`, at which a member is done; with 0 all products are taken, and the
+        /// last quotients given as they are.
+        tolerance: f64 = 0.05, where (0.0..);
         /// Loss; left out, cross-entropy for classes and squared error for values.
         loss: Option<Loss> = None;
         /// Seed of the first direction, which all members share.
         seed: u64 = 0;
     }
+}
+
+/// The values, if all have converged.
+fn converged(found: &[[f64; 2]], iteration: PowerIteration) -> Result<Vec<f64>> {
+    let PowerIteration {
+        products,
+        tolerance,
+        ..
+    } = iteration;
+    let open = |[value, residual]: &[f64; 2]| {
+        tolerance > 0.0 && value.is_finite() && *residual > tolerance * value.abs()
+    };
+    if let Some(member) = found.iter().position(open) {
+        let [value, residual] = found[member];
+        return Err(Error::other(format!(
+            "metrics::sharpness: member {member} has not converged: {value:.4} with a residual of {residual:.2}, more than \
+             {tolerance} of it, after {products} products"
+        ))
+        .with_help(
+            "give more `products` or a larger `tolerance`, or use metrics::hessian_eigenvalues, which needs fewer products",
+        ));
+    }
+    Ok(found.iter().map(|[value, _]| *value).collect())
 }
 
 #[allow(
@@ -42,13 +69,16 @@ mod functions {
     /// an array with one number per member. Power iteration with exact Hessian–vector products
     /// (forward over reverse, Pearlmutter 1994) over the parameters as they are stored, so that it is
     /// comparable between parametrizations only together with their learning rates:
-    /// `metrics::hessian_eigenvalues` has these in it, and says whether it has converged. The loss is that of
-    /// evaluation: batch normalisation uses its running estimates, and dropout does nothing.
+    /// `metrics::hessian_eigenvalues` has these in it, and needs fewer products, for which it keeps their vectors. The
+    /// loss is that of evaluation: batch normalisation uses its running estimates, and dropout does nothing.
+    ///
+    /// An eigenvalue is within `tolerance` of each value, relative to it; the value itself is mostly much closer to the
+    /// largest. Fails if a member's has not converged with `products`; a member that has diverged has NaN.
     ///
     /// ```rhai
     /// let s = data::synthetic_images();
     /// let m = init(mlp(#{ width: 16 }), mup(), #{ members: 2 });
-    /// metrics::sharpness(m, s.batch(32), #{ products: 5 }).len     // → 2
+    /// metrics::sharpness(m, s.batch(32)).len                       // → 2
     /// ```
     #[rhai_fn(return_raw)]
     pub fn sharpness(
@@ -63,8 +93,15 @@ mod functions {
             Labels::Values(_) => Loss::Mse,
         };
         let loss = s.loss.unwrap_or(usual);
-        let found = metrics::top_eigenvalue(&model.read(), &batch.0, loss, s.products, s.seed);
-        Ok(values::array(found.or_raise(&ctx)?))
+        let iteration = PowerIteration {
+            products: s.products,
+            tolerance: s.tolerance,
+            seed: s.seed,
+        };
+        let found = metrics::top_eigenvalue(&model.read(), &batch.0, loss, iteration);
+        converged(&found.or_raise(&ctx)?, iteration)
+            .map(values::array)
+            .or_raise(&ctx)
     }
 
     #[rhai_fn(name = "sharpness", return_raw)]

@@ -185,7 +185,8 @@ mod functions {
 
     /// Cross-entropy of ensembles of 1, 2, … members, in nats, and the line L(∞) + s/E through them.
     ///
-    /// Gives a map: `losses`, the mean loss of ensembles of 1, 2, … members; `low` and `high`, the
+    /// Gives a map: `losses`, the mean loss of ensembles of 1, 2, … members, of all there are among at most 12 members, and
+    /// of those of members that follow each other in a circle among more; `low` and `high`, the
     /// ends of their bootstrap intervals over members (at `level`, from `samples`); `infinite`, L(∞),
     /// and `infinite_error`; `slope`, s, and `slope_error`; `count` and `excluded`, members used and
     /// left out. Needs two members.

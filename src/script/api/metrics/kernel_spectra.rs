@@ -118,7 +118,8 @@ mod functions {
     ///
     /// Targets are a batch, classes `[P]` (one-hot vectors) or values `[P, outputs]`. A kernel of points
     /// serves all outputs; one of points and outputs, `metrics::ntk(m, x, #{ outputs: "full" })`, fits
-    /// too. Members that are not finite have NaN; targets that are all zero are an error.
+    /// too. Members that are not finite have NaN; targets that are all zero are an error. Behind a kernel's rank each mode
+    /// has an equal part of the power that is left, the mean over all bases of its zeros.
     ///
     /// ```rhai
     /// let found = metrics::task_power([[2.0, 1.0], [1.0, 2.0]], [[3.0], [1.0]]);
@@ -159,7 +160,8 @@ mod functions {
 
     /// `‖V_kᵀ V'_k‖²_F / k` of the first `k` eigenvectors of two kernels on the same points: an array with
     /// one number per member, 1 for the same space, `k/P` on average for random ones. Kernels of one
-    /// member are compared with every member of the other.
+    /// member are compared with every member of the other. Fails where `k` is above a kernel's rank and below P, since no
+    /// eigenvectors of zeros are the first.
     ///
     /// ```rhai
     /// let a = [[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.5]];

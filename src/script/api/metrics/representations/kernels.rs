@@ -146,7 +146,7 @@ mod functions {
     /// A number for two kernels `[points, points]`. With kernels `[members, points, points]` a map:
     /// `matrix`, `[member][reference member]`; `mean`, `std`, `min`, `max` over pairs; `count` and
     /// `excluded`, pairs used and left out (diverged, or a kernel of zeros: NaN in the matrix). A matrix
-    /// that is not symmetric, or not positive semi-definite within rounding (of its first 1,024 points,
+    /// that is not symmetric, or not positive semi-definite within rounding (of its first 16,384 points,
     /// the next, and so on), is an error with the smallest eigenvalue.
     ///
     /// ```rhai

@@ -178,10 +178,11 @@ mod functions {
 
     /// Eigenvalues that stand out of the bulk that a random matrix with independent entries would have
     /// (Marchenko and Pastur 1967), for each member's matrix in `x` `[members, rows, columns, …]`.
-    /// Eigenvalues are `σ² / n`, n the larger of rows and columns and p the smaller. The rule: the bulk has
-    /// the variance `s²` for which the law's median is the median eigenvalue (Gavish and Donoho 2014); an
-    /// eigenvalue lies above it where it exceeds what the largest of such a matrix reaches once in a
-    /// hundred times, `s² (μ + 2.0234 τ) / n` with `μ = (√(n − 1) + √p)²` and
+    /// Eigenvalues are `σ² / n`, n the larger of rows and columns and p the smaller, of the rows one less where they are
+    /// centred. The rule: the bulk has the variance `s²` for which the law's median is the median eigenvalue (Gavish and
+    /// Donoho 2014); an eigenvalue lies above it where it exceeds what the largest of a large matrix of this variance
+    /// reaches once in a hundred times (noise of 200 by 200 numbers, whose variance is not known, about twice, of 8 by 8
+    /// eight times), `s² (μ + 2.0234 τ) / n` with `μ = (√(n − 1) + √p)²` and
     /// `τ = √μ (1/√(n − 1) + 1/√p)^⅓` (Johnstone 2001), and below it correspondingly (Ma 2012).
     ///
     /// Gives a map of arrays with one entry per member: `above` and `below`, numbers of outliers;
