@@ -218,3 +218,10 @@ extern "C" int widthwise_emulate(const char* name, const unsigned* grid, unsigne
     block.inside = false;
     return 0;
 }
+
+// How many words a kernel takes; -1 if there is none of that name.
+extern "C" int widthwise_emulated_words(const char* name) {
+    const EmulatedKernel* kernel = kernels();
+    while (kernel && strcmp(kernel->name, name) != 0) kernel = kernel->next;
+    return kernel ? (int)(kernel->size / 8) : -1;
+}
