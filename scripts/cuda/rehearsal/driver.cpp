@@ -1,5 +1,6 @@
 // The functions of CUDA's driver that widthwise, candle and cudarc call, as strict as their documentation. A call that
 // CUDA would refuse is refused; what CUDA would not notice, but would compute wrongly or crash at, is printed.
+#include "cubin.h"
 #include "work.h"
 
 #include <algorithm>
@@ -36,16 +37,31 @@ bool is_due(const char* variable, const std::string& name, std::map<std::string,
 
 struct Module {
     bool ours;
+    // of machine code, and of assembly
+    std::map<std::string, Kernel> kernels;
     std::set<std::string> entries;
 };
 
 struct Function {
     Module* module;
     std::string name;
-    int words, dynamic = 48 << 10;
+    int words;
+    // bytes of shared memory that it has, and that a launch may add to them
+    int shared, dynamic;
 };
 
-const unsigned MOST_SHARED = 227 << 10;
+const int SHARED = 48 << 10;
+
+int capability() { return (int)setting("REHEARSAL_CAPABILITY", 90); }
+
+// Shared memory of a block, if its kernel asks for it.
+int most_shared() {
+    switch (capability()) {
+        case 80: case 87: return 163 << 10;
+        case 86: case 89: case 120: return 99 << 10;
+        default: return 227 << 10;
+    }
+}
 
 // The kernels of assembly, by its lines ".entry NAME(".
 std::set<std::string> entries_of(const char* text) {
@@ -143,9 +159,9 @@ CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice
         {CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X, 0x7fffffff},
         {CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y, 65535},
         {CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z, 65535},
-        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK, 48 << 10},
-        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, MOST_SHARED},
-        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, 228 << 10},
+        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK, SHARED},
+        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, most_shared()},
+        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, most_shared() + 1024},
         {CU_DEVICE_ATTRIBUTE_WARP_SIZE, 32},
         {CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK, 65536},
         {CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 132},
@@ -154,9 +170,8 @@ CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice
         {CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING, 1},
         {CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, 1},
     };
-    int capability = (int)setting("REHEARSAL_CAPABILITY", 90);
-    if (attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) return *value = capability / 10, CUDA_SUCCESS;
-    if (attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR) return *value = capability % 10, CUDA_SUCCESS;
+    if (attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) return *value = capability() / 10, CUDA_SUCCESS;
+    if (attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR) return *value = capability() % 10, CUDA_SUCCESS;
     auto found = values.find(attribute);
     if (found == values.end()) {
         say("cuDeviceGetAttribute: nobody has said what attribute %d is", (int)attribute);
@@ -225,12 +240,14 @@ CUresult cuModuleLoadData(CUmodule* module, const void* image) {
     memcpy(&magic, image, 4);
     if (magic == 0xba55ed50) {
         CHECKED(setting("REHEARSAL_DRIVER", 13000) >= 13000, CUDA_ERROR_UNSUPPORTED_PTX_VERSION);
-        *module = (CUmodule) new Module{true, {}};
+        auto kernels = kernels_of(image, capability());
+        if (kernels.empty()) say("note: there is no machine code for %d; its assembly is not looked at", capability());
+        *module = (CUmodule) new Module{true, std::move(kernels), {}};
         return CUDA_SUCCESS;
     }
     auto entries = entries_of((const char*)image);
     CHECKED(!entries.empty(), CUDA_ERROR_INVALID_IMAGE);
-    *module = (CUmodule) new Module{false, std::move(entries)};
+    *module = (CUmodule) new Module{false, {}, std::move(entries)};
     return CUDA_SUCCESS;
 }
 
@@ -246,9 +263,17 @@ CUresult cuModuleGetFunction(CUfunction* function, CUmodule handle, const char* 
     int words = module->ours ? widthwise_emulated_words(name) : 0;
     bool known = module->ours ? words >= 0 : module->entries.count(name) > 0;
     CHECKED(known, CUDA_ERROR_NOT_FOUND);
+    int shared = 0;
+    if (module->ours && !module->kernels.empty()) {
+        auto found = module->kernels.find(name);
+        CHECKED(found != module->kernels.end(), CUDA_ERROR_NOT_FOUND);
+        shared = (int)found->second.shared;
+        if (found->second.arguments != (size_t)words * 8)
+            wrong("%s takes %zu bytes on the device, %d words in the emulator", name, found->second.arguments, words);
+    }
     // kernels are loaded when they are first asked for
     if (is_any_captured()) say("note: %s is loaded while work is captured", name);
-    *function = (CUfunction) new Function{module, name, words};
+    *function = (CUfunction) new Function{module, name, words, shared, SHARED - shared};
     return CUDA_SUCCESS;
 }
 
@@ -256,7 +281,7 @@ CUresult cuFuncSetAttribute(CUfunction handle, CUfunction_attribute attribute, i
     ENTER;
     auto* function = (Function*)handle;
     if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) return CUDA_ERROR_NOT_SUPPORTED;
-    CHECKED(value >= 0 && (unsigned)value <= MOST_SHARED, CUDA_ERROR_INVALID_VALUE);
+    CHECKED(value >= 0 && function->shared + value <= most_shared(), CUDA_ERROR_INVALID_VALUE);
     function->dynamic = value;
     return CUDA_SUCCESS;
 }
@@ -270,7 +295,7 @@ CUresult cuLaunchKernel(CUfunction handle, unsigned gx, unsigned gy, unsigned gz
     CHECKED(gx && gy && gz && bx && by && bz, CUDA_ERROR_INVALID_VALUE);
     CHECKED(gx <= 0x7fffffff && gy <= 65535 && gz <= 65535, CUDA_ERROR_INVALID_VALUE);
     CHECKED((uint64_t)bx * by * bz <= 1024 && bz <= 64, CUDA_ERROR_INVALID_VALUE);
-    CHECKED(shared <= (unsigned)std::max(function->dynamic, 48 << 10), CUDA_ERROR_INVALID_VALUE);
+    CHECKED((int)shared <= std::max(function->dynamic, SHARED - function->shared), CUDA_ERROR_INVALID_VALUE);
     CHECKED(arguments && !extra, CUDA_ERROR_INVALID_VALUE);
     static std::map<std::string, uint64_t> refused, failed;
     if (is_due("REHEARSAL_REFUSE", function->name, refused)) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
@@ -334,6 +359,7 @@ CUresult cuMemAllocAsync(CUdeviceptr* at, size_t bytes, CUstream handle) {
     }
     if (auto capture = stream->capture) {
         CHECKED(!capture->broken, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+        say("note: %zu bytes are allocated while work is captured", bytes);
         uint64_t place = *at = reserve(bytes);
         capture->graph->allocated.push_back(place);
         return (CUresult)queue(stream, {bytes_named("allocation", bytes), [place] { map(place); }});
