@@ -5,12 +5,14 @@
 #include "work.h"
 
 #include <algorithm>
+#include <chrono>
 #include <csetjmp>
 #include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <unistd.h>
 
@@ -102,8 +104,33 @@ bool is_trace() {
     return on;
 }
 
+// Seconds of each kind of work, printed at the end.
+struct Times {
+    std::map<std::string, std::pair<double, long>> all;
+    ~Times() {
+        std::vector<std::pair<double, std::string>> sorted;
+        for (auto& [name, found] : all) sorted.push_back({found.first, name});
+        std::sort(sorted.rbegin(), sorted.rend());
+        for (auto& [seconds, name] : sorted) say("%8.3f s  %6ld times  %s", seconds, all[name].second, name.c_str());
+    }
+};
+
+struct Timed {
+    std::string name;
+    std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
+    ~Timed() {
+        static bool on = setting("REHEARSAL_TIMES", 0);
+        if (!on) return;
+        static Times times;
+        auto& found = times.all[name];
+        found.first += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        found.second++;
+    }
+};
+
 void run(const Work& work) {
     if (fault || !work.run) return;
+    Timed timed{work.name};
     catch_signals();
     running = work.name;
     if (is_trace()) say("runs %s", work.name.c_str());

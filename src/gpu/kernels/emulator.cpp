@@ -66,10 +66,12 @@ void wait(State state) {
     if (!_setjmp(fiber.place)) _longjmp(block.scheduler, 1);
 }
 
+// A fiber stays for the next block: another context for each would take most of the time.
 void fiber_main() {
-    block.kernel->run(block.words);
-    block.fibers[block.current].state = DONE;
-    _longjmp(block.scheduler, 1);
+    for (;;) {
+        block.kernel->run(block.words);
+        wait(DONE);
+    }
 }
 
 // Runs a fiber until it waits or is done.
@@ -97,13 +99,15 @@ void run_block() {
     if (block.fibers.size() < threads) block.fibers.resize(threads);
     for (unsigned i = 0; i < threads; i++) {
         Fiber& fiber = block.fibers[i];
-        if (fiber.stack.empty()) fiber.stack.resize(STACK);
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.data();
-        fiber.context.uc_stack.ss_size = STACK;
-        fiber.context.uc_link = nullptr;
-        fiber.begun = false;
-        makecontext(&fiber.context, fiber_main, 0);
+        if (fiber.stack.empty()) {
+            fiber.stack.resize(STACK);
+            getcontext(&fiber.context);
+            fiber.context.uc_stack.ss_sp = fiber.stack.data();
+            fiber.context.uc_stack.ss_size = STACK;
+            fiber.context.uc_link = nullptr;
+            fiber.begun = false;
+            makecontext(&fiber.context, fiber_main, 0);
+        }
         fiber.state = RUNS;
         fiber.copies.clear();
     }
