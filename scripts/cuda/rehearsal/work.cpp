@@ -111,7 +111,8 @@ struct Times {
         std::vector<std::pair<double, std::string>> sorted;
         for (auto& [name, found] : all) sorted.push_back({found.first, name});
         std::sort(sorted.rbegin(), sorted.rend());
-        for (auto& [seconds, name] : sorted) say("%8.3f s  %6ld times  %s", seconds, all[name].second, name.c_str());
+        for (auto& [seconds, name] : sorted)
+            fprintf(stderr, "%8.3f s  %6ld times  %s\n", seconds, all[name].second, name.c_str());
     }
 };
 
