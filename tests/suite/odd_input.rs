@@ -15,6 +15,78 @@ fn eval(script: &str) -> Result<Dynamic, String> {
 }
 
 #[test]
+fn numbers_that_are_not_what_they_say_are_refused() {
+    let linear = "let m = init(mlp(#{ depth: 1, inputs: 2, outputs: 3 }), sp()); let s = data::teacher(#{ inputs: 2, outputs: 3 });";
+    let low = "let x = randn([1, 12, 2], 1); let k = x.matmul(x.transpose(1, 2));";
+    // a kernel whose parts are kernels and which is none
+    let indefinite = "
+        let n = 1100;
+        let i = tensor(linspace(0.0, n - 1.0, n)).reshape([n, 1]);
+        let unit = |p| (((i - p) ** 2) * -50.0).exp();
+        let k = (((i - i.transpose()) ** 2) * -50.0).exp();
+        for p in [[0, 1050, 0.9], [0, 1060, 0.9], [1050, 1060, -0.9]] {
+            let product = unit.call(p[0]).matmul(unit.call(p[1]).transpose()) * p[2];
+            k = k + product + product.transpose();
+        }";
+    for (before, script, words) in [
+        (
+            linear,
+            "metrics::sharpness(m, s.batch(8), #{ products: 1, tolerance: 1e-9 })",
+            "has not converged",
+        ),
+        (low, "metrics::eigenspace_overlap(k, k, 5)", "has rank 2"),
+        (
+            indefinite,
+            "metrics::cka(tensor(k), tensor(k))",
+            "not positive semi-definite",
+        ),
+        (
+            "import \"std/agreement\" as agreement;",
+            "agreement::with_width([8, 16, 32], [randn([2, 5, 2], 1), randn([2, 5, 3], 2), randn([2, 5, 2], 3)])",
+            "the outputs of width 16 are [5, 3]",
+        ),
+        (
+            "import \"std/ensemble\" as ensemble;",
+            "ensemble::with_width([16, 8], [randn([2, 5, 2], 1), randn([2, 5, 2], 2)], [0, 1, 0, 1, 0])",
+            "widths must ascend",
+        ),
+    ] {
+        let error = eval(&format!("{before} {script}")).unwrap_err();
+        assert!(error.contains(words), "{script}: {error}");
+    }
+    for script in [
+        "metrics::sharpness(m, s.batch(8), #{ products: 1, tolerance: 0 }).len",
+        "metrics::sharpness(m, s.batch(8)).len",
+    ] {
+        assert_eq!(
+            eval(&format!("{linear} {script}")).unwrap().as_int(),
+            Ok(1),
+            "{script}"
+        );
+    }
+}
+
+/// Beyond its rank a kernel's eigenvectors are any, and what is said of them must not depend on which.
+#[test]
+fn power_beyond_a_kernels_rank_does_not_depend_on_the_order_of_points() {
+    let found = eval(
+        "let x = (randn([1, 9, 2], 1) * 3.0).round(); let y = randn([9, 1], 2);
+         let power = |x, y| metrics::task_power(x.matmul(x.transpose(1, 2)), y).cumulative[0].to_array();
+         let order = tensor([3, 1, 8, 0, 5, 2, 7, 4, 6].map(|o| {
+             let row = [];
+             for j in 0..9 { row.push(if j == o { 1.0 } else { 0.0 }); }
+             row
+         }));
+         let other = power.call(order.matmul(x), order.matmul(y));
+         let one = power.call(x, y);
+         let apart = 0.0;
+         for (c, i) in one { apart = max(apart, (c - other[i]).abs()); }
+         apart",
+    );
+    assert!(found.unwrap().as_float().unwrap() < 1e-6);
+}
+
+#[test]
 fn nothing_is_refused_with_a_reason() {
     let m = "let m = init(mlp(#{ width: 8, inputs: 6, outputs: 3 }), sp());";
     let images = "let rule = sp(); let small = |layers| init(sequential(layers), rule, #{}).predict(zeros([2, 3, 4, 4]));";

@@ -162,6 +162,25 @@ mod tests {
         }
     }
 
+    /// The eigenvalue that centring makes 0 is none of the matrix.
+    #[test]
+    fn centred_noise_has_nothing_below() {
+        let centred = Preparation {
+            centred: true,
+            ..Preparation::default()
+        };
+        for shape in [[4, 40, 90], [4, 90, 40]] {
+            let noise = testing::normal(7, &shape, 1.0);
+            let found = spectral_outliers(&noise, centred).unwrap();
+            assert!(found.below.iter().all(|n| *n == Some(0)), "{found:?}");
+            assert!(found.eigenvalues.iter().flatten().all(|v| *v > 1e-6));
+            assert_eq!(
+                found.eigenvalues[0].len(),
+                shape[1].min(40 - usize::from(shape[1] == 40))
+            );
+        }
+    }
+
     #[test]
     fn what_has_no_bulk_is_flagged() {
         let (u, v) = (
