@@ -254,7 +254,7 @@ fn noise_in_place_of_networks_holds_nowhere() {
         let ends = outputs.call(1);
         let studies = [ends, outputs.call(4)].map(|f| agreement::with_width(widths, f, #{{ centred: false }}));
         verdicts::predictions(studies, [10, 100], ends, "correlation")
-            + verdicts::ensembling(widths, outputs.call(7), ends, [10, 100], labels)
+            + verdicts::ensembling(widths, outputs.call(7), ends, [10, 100], [1, 4, 16], labels)
             + verdicts::offline(widths, ends, outputs.call(4))
             + verdicts::feature_kernels(widths, kernels, start)
             + verdicts::attention(widths, maps, first_maps)
@@ -326,14 +326,14 @@ fn networks_that_agree_hold_everywhere() {
             spike_height: 3.0 * x, spike_step: 10.0 * x, sharpness_ratio: 0.5 * x, diverged_step: (), found: true,
         });
         verdicts::predictions(studies, [10, 100], ends, "correlation")
-            + verdicts::ensembling(widths, networks.call(1000, 0.1), ends, [10, 100], limit[0])
+            + verdicts::ensembling(widths, networks.call(1000, 0.1), ends, [10, 100], [1, 4, 16], limit[0])
             + verdicts::offline(widths, networks.call(1000, 0.1), widths.map(|w| limit + randn([8, 60, 3], w) * (1.5 * scale.call(w, 0.5))))
             + verdicts::feature_kernels(widths, kernels, start)
             + verdicts::attention(widths, maps, first_maps)
             + verdicts::preactivations(widths, values, randn([8, 20, 256], 5))
             + verdicts::batch_noise(widths, noise, losses)
             + verdicts::loss_curves(widths, #{ mup: curves.call(1000, 0.1, 0.0), sp: curves.call(1100, 0.6, 0.0), ntp: curves.call(1200, -0.4, 0.0) }, moved)
-            + verdicts::harder_tasks(widths, curves.call(2000, 0.1, 0.0), curves.call(3000, 0.3, 1.0), 0, 1)
+            + verdicts::harder_tasks(widths, curves.call(2000, 0.03, 0.0), curves.call(3000, 0.3, 1.0), 0, 1)
             + verdicts::catapults(widths, spikes.call(7), spikes.call(8), 1.0)
             + verdicts::spectra(widths, 10, of_members, errors_of)
             + verdicts::edge_of_stability(widths, shares.call(0.0), shares.call(0.5))
