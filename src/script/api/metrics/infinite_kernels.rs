@@ -62,6 +62,11 @@ mod functions {
     /// tangent kernel (Jacot, Gabriel, Hongler 2018). `metrics::ntk` of a finite network is traced over
     /// outputs: as many times as large.
     ///
+    /// `K₁ = σ_w² x·x'/d + σ_b²`, `K_{l+1} = σ_w² E[φφ] + σ_b²`, `Θ₁ = K₁` and
+    /// `Θ_{l+1} = K_{l+1} + σ_w² Θ_l E[φ'φ']`, with expectations over Gaussians of covariance `K_l`: biases are trained
+    /// with the multiplier `bias_std`, as those of `ntp`. With `bias_std: 0` they start at 0 and have the multiplier 1, so
+    /// that `Θ` has 1 in place of `σ_b²`; without them, 0.
+    ///
     /// ```rhai
     /// let x = [[1.0, 0.0], [0.0, 2.0]];
     /// let found = metrics::infinite_kernels(x, (), #{ depth: 2, bias: false });
