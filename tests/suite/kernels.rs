@@ -280,7 +280,6 @@ fn kernels_are_made_of_inner_products_of_gradients() -> Result<()> {
                 positions,
                 ..Blocks::default()
             },
-            ..Transformer::default()
         };
         let model = model(transformer(settings), &[3, 8], DType::F64)?;
         let mut rng = Key::new(2).rng();
