@@ -41,9 +41,9 @@ pub struct EnsembleSizes {
 /// Cross-entropy of ensembles of every size, in nats.
 ///
 /// The loss of ensembles of `k` is the mean over all of them where there are at most 12 members; of more, over the runs of
-/// `k` members that follow each other in a circle, so that each member counts alike. Intervals come from drawing members with replacement; since a
-/// member that is drawn twice makes an ensemble smaller, they are shifted by the difference between the
-/// samples' mean and the loss itself. `logits` `[members, points, classes]`, class labels `[points]`.
+/// `k` members that follow each other in a circle, so that each member counts alike. Intervals come from drawing
+/// members with replacement; since a member that is drawn twice makes an ensemble smaller, they are shifted by the
+/// difference between the samples' mean and the loss itself. `logits` `[members, points, classes]`, class labels `[points]`.
 /// Errors: labels that do not fit, fewer than two members left, impossible resampling.
 pub fn cross_entropy_by_ensemble_size(
     logits: &Tensor,

@@ -3,7 +3,7 @@
 // Built with WIDTHWISE_SANITIZE=thread, each thread of a block is one for ThreadSanitizer, which sees where two use the
 // same memory without a barrier between; with `address`, AddressSanitizer sees what lies outside of memory. This file itself
 // is compiled without: what it does is no kernel's.
-//
+
 // jumps between stacks are meant
 #undef _FORTIFY_SOURCE
 #include "emulator.h"
@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "emulator_threads.h"
+
 static EmulatedKernel*& kernels() {
     static EmulatedKernel* first = nullptr;
     return first;
@@ -25,6 +26,12 @@ static EmulatedKernel*& kernels() {
 EmulatedKernel::EmulatedKernel(const char* name, void (*run)(const void*), size_t size, bool barriers)
     : name(name), run(run), size(size), barriers(barriers), next(kernels()) {
     kernels() = this;
+}
+
+static const EmulatedKernel* kernel_of(const char* name) {
+    const EmulatedKernel* kernel = kernels();
+    while (kernel && strcmp(kernel->name, name) != 0) kernel = kernel->next;
+    return kernel;
 }
 
 namespace {
@@ -307,8 +314,7 @@ unsigned __ballot_sync(unsigned, int is) {
 // 2 if it takes another number of words, 3 for a launch that no GPU takes.
 extern "C" int widthwise_emulate(const char* name, const unsigned* grid, unsigned threads, unsigned shared,
                                  const void* words, unsigned count) {
-    const EmulatedKernel* kernel = kernels();
-    while (kernel && strcmp(kernel->name, name) != 0) kernel = kernel->next;
+    const EmulatedKernel* kernel = kernel_of(name);
     if (!kernel) return 1;
     if (kernel->size != count * 8) return 2;
     if (threads == 0 || threads > WARP_THREADS * MOST_WARPS || threads % WARP_THREADS || shared > 227 * 1024) return 3;
@@ -348,7 +354,6 @@ extern "C" int widthwise_emulate(const char* name, const unsigned* grid, unsigne
 
 // How many words a kernel takes; -1 if there is none of that name.
 extern "C" int widthwise_emulated_words(const char* name) {
-    const EmulatedKernel* kernel = kernels();
-    while (kernel && strcmp(kernel->name, name) != 0) kernel = kernel->next;
+    const EmulatedKernel* kernel = kernel_of(name);
     return kernel ? (int)(kernel->size / 8) : -1;
 }
