@@ -279,7 +279,8 @@ pub struct PowerIteration {
 }
 
 /// Each member's Hessian eigenvalue of largest magnitude, by power iteration from a random direction: the last
-/// Rayleigh quotient, and its residual `‖H v − θ v‖`: an eigenvalue is no further away than that. A member that is
+/// Rayleigh quotient, and its residual `‖H v − θ v‖`, at least the root of one rounding: an eigenvalue is no further away
+/// than that. A member that is
 /// done is left as it is, so that its numbers do not depend on the others.
 ///
 /// Where a first linear layer has more inputs than there are examples, the products are formed in the
@@ -329,6 +330,10 @@ fn top_eigenvalue_in(
     let of = Products::new(model, &direction)?;
     let mut found = vec![[f64::NAN; 2]; model.members()];
     let mut done = vec![false; model.members()];
+    let rounding = match model.dtype() {
+        DType::F64 => f64::EPSILON,
+        _ => f64::from(f32::EPSILON),
+    };
     for _ in 0..products {
         if interrupt::requested() {
             return Err(Error::interrupted());
@@ -339,7 +344,9 @@ fn top_eigenvalue_in(
         let squares = of.inner(&image, &image)?;
         for (member, (value, square)) in quotients.into_iter().zip(squares).enumerate() {
             if !done[member] {
-                let residual = (square - value * value).max(0.0).sqrt();
+                // the difference has no more digits than that
+                let least = rounding.sqrt() * value.abs();
+                let residual = (square - value * value).max(0.0).sqrt().max(least);
                 found[member] = [value, residual];
                 let close = tolerance > 0.0 && residual <= tolerance * value.abs();
                 done[member] = close || !value.is_finite();

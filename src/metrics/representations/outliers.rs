@@ -32,7 +32,8 @@ pub struct Bulk {
 }
 
 /// Outliers of the spectra of matrices `x [members, rows, columns, …]`: eigenvalues `σ² / n`, n the
-/// larger of rows and columns and p the smaller, where centring takes one row, outside the bulk that independent entries would have
+/// larger of rows and columns and p the smaller, where centring takes one row, outside the bulk that independent
+/// entries would have
 /// (Marchenko and Pastur 1967), `s² (1 ± √(p/n))²`.
 ///
 /// The variance `s²` is that for which the median eigenvalue is the law's median (Gavish and Donoho

@@ -106,8 +106,8 @@ pub fn eigh(a: &Tensor) -> Result<[Tensor; 2]> {
 /// The solution `x [n]` or `[…, n, columns]` of `a x = b`, by an LU decomposition with partial pivoting.
 ///
 /// # Errors
-/// If `a [n, n]` or `[…, n, n]` is not square or does not fit `b`; if a matrix is singular within rounding, so that
-/// the solution is not finite.
+/// If `a [n, n]` or `[…, n, n]` is not square or does not fit `b`; if a matrix is singular: a pivot is 0 within n
+/// roundings of the largest.
 pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let what = "solve";
     let matrices = Matrices::square(what, a)?;
@@ -128,15 +128,20 @@ pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let columns = right.columns;
     let solved = matrices.each().zip(right.each()).enumerate();
     let solved = solved.map(|(i, (a, b))| {
-        let found = MatRef::from_row_major_slice(a, n, n)
-            .partial_piv_lu()
-            .solve(MatRef::from_row_major_slice(b, n, columns));
+        let lu = MatRef::from_row_major_slice(a, n, n).partial_piv_lu();
+        let pivots = (0..n).map(|k| lu.U()[(k, k)].abs());
+        let (least, most) = pivots.fold((f64::INFINITY, 0.0_f64), |(low, high), p| {
+            (low.min(p), high.max(p))
+        });
+        let found = lu.solve(MatRef::from_row_major_slice(b, n, columns));
         let x = (0..n * columns).map(|k| found[(k / columns, k % columns)]);
         let x: Vec<f64> = x.collect();
         let given = a.iter().chain(b).all(|x| x.is_finite());
-        match given && x.iter().any(|x| !x.is_finite()) {
+        // a pivot of the size of rounding is a 0
+        let singular = least <= n as f64 * f64::EPSILON * most;
+        match given && (singular || x.iter().any(|x| !x.is_finite())) {
             true => Err(Error::setting(format!(
-                "{what}: matrix {i} is singular, so that there is no solution"
+                "{what}: matrix {i} is singular within rounding, so that there is no solution"
             ))),
             false => Ok(x),
         }
@@ -202,8 +207,10 @@ mod tests {
         assert!(of(&skew).contains("not symmetric: entry [1, 0] is -1"));
         assert!(of(&random(&[2, 3], 1)).contains("square"));
         let b = tensor(&[1.0, 1.0], &[2]);
-        let singular = tensor(&[1.0, 2.0, 2.0, 4.0], &[2, 2]);
-        assert!(error(solve(&singular, &b)).contains("singular"));
+        for singular in [[1.0, 2.0, 2.0, 4.0], [0.1, 0.2, 0.3, 0.6], [0.0; 4]] {
+            let singular = tensor(&singular, &[2, 2]);
+            assert!(error(solve(&singular, &b)).contains("singular"));
+        }
         assert!(error(solve(&skew, &random(&[3], 1))).contains("do not fit"));
     }
 }

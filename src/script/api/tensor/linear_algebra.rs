@@ -43,7 +43,7 @@ mod functions {
     }
 
     /// The solution `x` of `a x = b` for square matrices `[…, n, n]`, by faer's LU decomposition with partial pivoting in f64;
-    /// `b` is `[n]` or `[…, n, columns]`. Fails for a singular matrix.
+    /// `b` is `[n]` or `[…, n, columns]`. Fails for a matrix that is singular within rounding.
     ///
     /// ```rhai
     /// tensor([[2.0, 0.0], [0.0, 4.0]]).solve(tensor([1.0, 1.0])).to_array()       // → [0.5, 0.25]
